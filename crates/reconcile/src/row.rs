@@ -1,0 +1,66 @@
+//! An entry's state.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quics_types::{Digest, EntryId, LogicalTime, Mtime, Place};
+
+/// What an entry is and holds: its content aspect. A change of kind is a change of content.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// A directory. What lies in it are rows of their own.
+    Directory,
+    /// A regular file.
+    File {
+        /// The content id: the BLAKE3 of the top page of the file's manifest.
+        content: Digest,
+        /// The file's length in bytes.
+        size: u64,
+    },
+    /// A symbolic link, never followed.
+    Link {
+        /// The target as it stands in the link, 1 to 4096 bytes.
+        target: Bytes,
+    },
+}
+
+impl Value {
+    /// Whether this is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self, Value::Directory)
+    }
+}
+
+/// The state of one entry at one logical time, live or a tombstone. The top directory of a root has no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The entry, through all changes and moves.
+    pub id: EntryId,
+    /// Where it is; for a tombstone, where it was.
+    pub place: Place,
+    /// What it is; for a tombstone, what it was.
+    pub value: Value,
+    /// Permission bits, `0o777` at most.
+    pub mode: u32,
+    /// When the content was modified, by its author's clock; never compared when changes are judged.
+    pub mtime: Mtime,
+    /// Further attributes; those who do not know one keep it.
+    pub attributes: BTreeMap<Bytes, Bytes>,
+    /// Whether this is a tombstone.
+    pub dead: bool,
+    /// The entry's logical time.
+    pub time: LogicalTime,
+    /// At which time the content (kind included) last changed.
+    pub content_time: LogicalTime,
+    /// At which time the place last changed.
+    pub place_time: LogicalTime,
+    /// At which time the attributes last changed.
+    pub attributes_time: LogicalTime,
+}
+
+impl Row {
+    /// Whether this is a live directory.
+    pub fn is_live_directory(&self) -> bool {
+        !self.dead && self.value.is_directory()
+    }
+}

@@ -1,0 +1,24 @@
+//! Compiles the contracts without protoc: `protox` reads the files, `tonic-prost-build` writes the code, and the
+//! descriptors are kept for server reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const FILES: &[&str] = &[
+    "quics/common/v1/common.proto",
+    "quics/registry/v1/registry.proto",
+    "quics/registry/v1/admin.proto",
+    "quics/sync/v1/sync.proto",
+    "quics/sync/v1/admin.proto",
+    "quics/agent/v1/agent.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=quics");
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}
