@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use crate::batch::{Batch, Key, Located};
 use crate::error::Error;
-use crate::index::{Order, Span, Table, behind};
-use crate::index_bounds;
+use crate::index::{Order, Span, Table, behind, bounds};
 use crate::store::{MAX_PAGE, Row};
 
 /// The newest queued value of each key that a queued batch touches.
@@ -72,7 +71,7 @@ impl Overlay {
                 _ => (start.clone(), end.clone()),
             };
             let mut merged: BTreeMap<Bytes, Bytes> = below.into_iter().collect();
-            for (key, (_, value)) in self.rows.range::<[u8], _>(index_bounds(Span { start: &seen.0, end: &seen.1 })) {
+            for (key, (_, value)) in self.rows.range::<[u8], _>(bounds(Span { start: &seen.0, end: &seen.1 })) {
                 match value {
                     Some(value) => merged.insert(key.clone(), value.clone()),
                     None => merged.remove(key),

@@ -58,8 +58,7 @@ fn make(dir: &Path) -> io::Result<()> {
 
 impl Disk for RealDisk {
     fn create(&self, name: &str, reserve: u64) -> io::Result<Box<dyn DiskFile>> {
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.dir.join(name))?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.dir.join(name))?;
         if reserve > 0 {
             match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, reserve) {
                 Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
@@ -118,7 +117,7 @@ impl Disk for RealDisk {
 
     fn random(&self) -> io::Result<[u8; 16]> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        getrandom::fill(&mut bytes)?;
         Ok(bytes)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-pub(crate) use btree::BTree;
+pub(crate) use btree::{BTree, bounds};
 pub(crate) use sled_tree::SledTree;
 
 use crate::batch::Located;
@@ -84,8 +84,7 @@ impl Mark {
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut reader = crate::batch::Reader::new(bytes);
-        let mark =
-            Mark { applied: reader.u64()?, rows: reader.u64()?, sum: reader.array().map(u128::from_be_bytes)? };
+        let mark = Mark { applied: reader.u64()?, rows: reader.u64()?, sum: reader.array().map(u128::from_be_bytes)? };
         reader.is_done().then_some(mark)
     }
 
@@ -119,6 +118,11 @@ impl Table {
     pub(crate) fn new(index: Box<dyn Index>) -> Result<Self, Error> {
         let mark = index.mark()?.unwrap_or_default();
         Ok(Self { index, mark })
+    }
+
+    /// Makes the table of a map in memory.
+    pub(crate) fn in_memory(index: BTree) -> Self {
+        Self { index: Box::new(index), mark: Mark::default() }
     }
 
     pub(crate) fn mark(&self) -> Mark {
