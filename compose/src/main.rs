@@ -1,1 +1,3 @@
+//! `quics-stack`: the services as local processes.
+
 fn main() {}

@@ -1,0 +1,212 @@
+//! The stack's data directory: who holds it, what runs from it, and where each service has its own.
+//!
+//! ```text
+//! stack.lock          held (flock) by the running supervisor; holds its process id
+//! stack.json          what runs: process ids and addresses; replaced by rename
+//! logs/NAME.log       what a service logs
+//! registry/  sync/    each service's own directory
+//! ```
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+/// What a running stack says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The supervisor.
+    pub pid: u32,
+    /// Ports count from here.
+    pub port_base: u16,
+    /// In the order in which they were started.
+    pub services: Vec<ServiceRecord>,
+}
+
+/// What a running stack says about one of its services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// `registry`, `sync`.
+    pub name: String,
+    /// Its process.
+    pub pid: u32,
+    /// How often it was started again after it had ended by itself.
+    pub restarts: u32,
+    /// Where it serves, over QUIC and TCP.
+    pub address: String,
+    /// Its ops port.
+    pub ops: String,
+}
+
+/// A data directory.
+#[derive(Debug, Clone)]
+pub struct Data {
+    root: PathBuf,
+}
+
+/// Holds a data directory against other supervisors until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    _lock: File,
+}
+
+impl Data {
+    /// Names a data directory; touches nothing.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of a service.
+    pub fn service(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Where a service logs.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Makes the directory where it is missing, for its owner alone, and holds it.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, or when another process holds it; one sentence each.
+    pub fn hold(&self) -> Result<Held> {
+        let logs = self.root.join("logs");
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&logs).with_context(|| {
+            format!("the data directory {} cannot be made or written; choose another with --data", self.root.display())
+        })?;
+        let path = self.lock_path();
+        let mut lock = open_lock(&path)
+            .with_context(|| format!("the data directory {} cannot be written", self.root.display()))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!(
+                "the data directory {} is held by a running quics-stack{}; stop that one with `quics-stack stop`, or \
+                 choose another directory with --data",
+                self.root.display(),
+                self.holder().map_or_else(String::new, |pid| format!(" (process {pid})")),
+            );
+        }
+        lock.set_len(0)?;
+        lock.rewind()?;
+        write!(lock, "{}", std::process::id())?;
+        Ok(Held { _lock: lock })
+    }
+
+    /// The process that holds the directory, if one does.
+    pub fn holder(&self) -> Option<u32> {
+        let mut lock = File::open(self.lock_path()).ok()?;
+        if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+            return None;
+        }
+        let mut text = String::new();
+        lock.read_to_string(&mut text).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// What was last recorded here, by a stack that runs or ran.
+    ///
+    /// # Errors
+    /// When there is a record that cannot be read.
+    pub fn record(&self) -> Result<Option<Record>> {
+        let path = self.record_path();
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let record = serde_json::from_slice(&bytes);
+                record.map(Some).with_context(|| format!("{} is damaged; remove it", path.display()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// What runs here now.
+    ///
+    /// # Errors
+    /// When nothing runs here, or the record cannot be read; one sentence.
+    pub fn running(&self) -> Result<Record> {
+        let record = if self.holder().is_some() { self.record()? } else { None };
+        record.with_context(|| {
+            format!(
+                "no server runs in {}; start it with `quics-stack up`, or name its directory with --data",
+                self.root.display()
+            )
+        })
+    }
+
+    /// Replaces the record in one step, so that a reader sees the old or the new.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
+        serde_json::to_writer_pretty(&mut file, record)?;
+        file.persist(self.record_path())?;
+        Ok(())
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.join("stack.lock")
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.root.join("stack.json")
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Where `quics-stack up` keeps its data unless told: `$XDG_DATA_HOME/quics-stack`, else below the home directory.
+///
+/// # Errors
+/// When neither is set.
+pub fn default_root() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
+    Ok(base.context("no home directory is known; name a data directory with --data")?.join("quics-stack"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_held_once_and_says_by_whom() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = Data::at(&directory.path().join("new/stack"));
+        assert_eq!(data.holder(), None);
+        let held = data.hold().unwrap();
+        assert_eq!(data.holder(), Some(std::process::id()));
+        let refused = data.hold().unwrap_err().to_string();
+        assert!(refused.contains(&std::process::id().to_string()) && refused.contains("--data"), "{refused}");
+        drop(held);
+        assert_eq!(data.holder(), None);
+        data.hold().unwrap();
+    }
+
+    #[test]
+    fn a_record_counts_only_while_its_supervisor_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = Data::at(directory.path());
+        let record = Record { pid: 1, port_base: 6120, services: Vec::new() };
+        let held = data.hold().unwrap();
+        data.write_record(&record).unwrap();
+        assert_eq!(data.running().unwrap(), record);
+        drop(held);
+        assert!(data.running().unwrap_err().to_string().contains("quics-stack up"));
+        assert_eq!(data.record().unwrap(), Some(record));
+    }
+}

@@ -1,0 +1,194 @@
+//! The rules themselves, as data and as functions from a workspace to what breaks them.
+
+use std::fmt;
+
+use crate::{source, workspace::Workspace};
+
+/// One thing that breaks a rule.
+#[derive(Debug)]
+pub(crate) struct Breach {
+    place: String,
+    what: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.what)
+    }
+}
+
+fn breach(place: impl Into<String>, what: impl Into<String>) -> Breach {
+    Breach { place: place.into(), what: what.into() }
+}
+
+/// Each package's directory, its name, and which packages of ours it may depend on.
+const EDGES: &[(&str, &str, &[&str])] = &[
+    ("crates/types", "quics-types", &[]),
+    ("crates/reconcile", "quics-reconcile", &["quics-types"]),
+    ("crates/quic", "quics-quic", &["quics-types"]),
+    ("crates/meta", "quics-meta", &["quics-types"]),
+    ("crates/chunks", "quics-chunks", &["quics-types"]),
+    ("proto", "quics-proto", &["quics-types", "quics-reconcile"]),
+    ("crates/kit", "quics-kit", &["quics-types", "quics-quic", "quics-meta", "quics-chunks", "quics-proto"]),
+    ("registry-svc", "registry-svc", BELOW_A_PROCESS),
+    ("sync-svc", "sync-svc", BELOW_A_PROCESS),
+    ("client", "quics", BELOW_A_PROCESS),
+    ("compose", "quics-stack", EVERYTHING),
+];
+
+/// What a service and the client may know: no other service, and the client none.
+const BELOW_A_PROCESS: &[&str] =
+    &["quics-types", "quics-reconcile", "quics-quic", "quics-meta", "quics-chunks", "quics-proto", "quics-kit"];
+
+/// What the package that puts all together may know.
+const EVERYTHING: &[&str] = &[
+    "quics-types",
+    "quics-reconcile",
+    "quics-quic",
+    "quics-meta",
+    "quics-chunks",
+    "quics-proto",
+    "quics-kit",
+    "registry-svc",
+    "sync-svc",
+    "quics",
+];
+
+/// Only tests may climb: the agent is simulated against sync-svc's real logic.
+const DEV_EDGES: &[(&str, &str)] = &[("client", "sync-svc"), ("crates/quic", "quics-proto")];
+
+/// Technologies and the one package that may know each.
+const TECHNOLOGIES: &[(&str, &str)] = &[
+    ("sled", "crates/meta"),
+    ("quinn", "crates/quic"),
+    ("h3", "crates/quic"),
+    ("h3-quinn", "crates/quic"),
+    ("notify", "client"),
+];
+
+/// Benchmarks measure against the bare transport.
+const DEV_TECHNOLOGIES: &[(&str, &str)] = &[("compose", "quinn")];
+
+const SERVICES: &[&str] = &["registry-svc", "sync-svc"];
+
+/// What comes in through seams: clock, randomness and files.
+const OUTSIDE: &[&str] = &["SystemTime::now", "Instant::now", "rand", "getrandom", "std::fs", "tokio::fs"];
+
+/// Where the outside world may be named, which of it, and why there. A place is a file, or a directory with `/`.
+pub(crate) const SEAMS: &[(&str, &[&str], &str)] = &[
+    ("compose/", OUTSIDE, "runs real processes on real files; nothing of it is simulated"),
+    ("crates/kit/src/clock.rs", &["SystemTime::now"], "the clock itself"),
+    ("crates/kit/src/random.rs", &["getrandom"], "the source of randomness itself"),
+    ("crates/kit/src/data.rs", &["std::fs"], "the directory of a process and its small files"),
+    ("crates/kit/src/telemetry/", &["Instant::now"], "measures durations for people"),
+    ("crates/kit/src/telemetry.rs", &["std::fs"], "opens the log file"),
+    ("crates/kit/src/enrol/", &["rand"], "spreads renewals; no decision hangs on it"),
+    ("crates/meta/src/disk/real.rs", &["std::fs", "getrandom"], "the disk of the journal; sim.rs is the other"),
+    ("crates/chunks/src/segments/disk.rs", &["std::fs", "getrandom"], "the disk of the segments"),
+    ("crates/quic/src/", &["Instant::now", "SystemTime::now", "rand"], "the network; simulations replace it whole"),
+    ("client/src/folder/", &["std::fs"], "the user's files; the simulation has a folder of its own"),
+    ("client/src/home.rs", &["std::fs"], "the agent's own directory, opened before anything is stepped"),
+    ("client/src/home/", &["std::fs"], "the same"),
+    ("client/src/agent/", &["Instant::now", "rand"], "the threads round the stepped engine"),
+    ("sync-svc/src/clock.rs", &["SystemTime::now"], "the clock itself"),
+];
+
+/// Lines that a file, and a `main.rs`, may have.
+const LONGEST: usize = 600;
+const LONGEST_MAIN: usize = 60;
+
+pub(crate) fn edges(workspace: &Workspace) -> Vec<Breach> {
+    let mut found = Vec::new();
+    let ours: Vec<&str> = EDGES.iter().map(|(_, name, _)| *name).collect();
+    for (directory, _, allowed) in EDGES {
+        for dependency in workspace.packages.get(*directory).into_iter().flatten() {
+            let name = dependency.name.as_str();
+            let allowed = allowed.contains(&name) || (dependency.dev && DEV_EDGES.contains(&(*directory, name)));
+            if ours.contains(&name) && !allowed {
+                found.push(breach(format!("{directory}/Cargo.toml"), format!("must not depend on {name}")));
+            }
+        }
+    }
+    found
+}
+
+pub(crate) fn technologies(workspace: &Workspace) -> Vec<Breach> {
+    let mut found = Vec::new();
+    for (directory, dependencies) in &workspace.packages {
+        for dependency in dependencies {
+            let name = dependency.name.as_str();
+            let known = TECHNOLOGIES.iter().find(|(technology, _)| *technology == name);
+            let excepted = dependency.dev && DEV_TECHNOLOGIES.contains(&(directory.as_str(), name));
+            if let Some((_, home)) = known.filter(|(_, home)| *home != directory && !excepted) {
+                found.push(breach(format!("{directory}/Cargo.toml"), format!("{name} belongs to {home} alone")));
+            }
+        }
+    }
+    found
+}
+
+pub(crate) fn statuses(workspace: &Workspace) -> Vec<Breach> {
+    let mut found = Vec::new();
+    for (file, text) in workspace.shipped() {
+        let service = SERVICES.iter().find(|service| file.starts_with(&format!("{service}/src/")));
+        let Some(service) = service else { continue };
+        let home = file == format!("{service}/src/grpc.rs") || file.starts_with(&format!("{service}/src/grpc/"));
+        if !home && source::paths(text).iter().any(|path| source::names(path, "tonic::Status")) {
+            found.push(breach(file, format!("tonic::Status belongs to {service}/src/grpc.rs")));
+        }
+    }
+    found
+}
+
+pub(crate) fn seams(workspace: &Workspace) -> Vec<Breach> {
+    let mut found = breaks_seams(workspace);
+    found.extend(unused_allowances(workspace));
+    found
+}
+
+/// Names of the outside world where no allowance is.
+pub(crate) fn breaks_seams(workspace: &Workspace) -> Vec<Breach> {
+    let mut found = Vec::new();
+    for (file, text) in workspace.shipped() {
+        let paths = source::paths(text);
+        for term in OUTSIDE {
+            let named = paths.iter().any(|path| source::names(path, term));
+            let allowed = SEAMS.iter().any(|(place, terms, _)| covers(place, file) && terms.contains(term));
+            if named && !allowed {
+                found.push(breach(file, format!("names {term}; it comes in through a seam")));
+            }
+        }
+    }
+    found
+}
+
+/// Allowances that no file needs: they would hide the next breach.
+pub(crate) fn unused_allowances(workspace: &Workspace) -> Vec<Breach> {
+    let used = |place: &str, terms: &[&str]| {
+        workspace
+            .shipped()
+            .filter(|(file, _)| covers(place, file))
+            .any(|(_, text)| source::paths(text).iter().any(|path| terms.iter().any(|term| source::names(path, term))))
+    };
+    SEAMS
+        .iter()
+        .filter(|(place, terms, _)| !used(place, terms))
+        .map(|(place, _, reason)| breach(*place, format!("this allowance is not used ({reason})")))
+        .collect()
+}
+
+fn covers(place: &str, file: &str) -> bool {
+    file == place || (place.ends_with('/') && file.starts_with(place))
+}
+
+pub(crate) fn lengths(workspace: &Workspace) -> Vec<Breach> {
+    let mut found = Vec::new();
+    for (file, text) in &workspace.sources {
+        let lines = text.lines().count();
+        let most = if file.ends_with("/main.rs") && file.contains("/src/") { LONGEST_MAIN } else { LONGEST };
+        if lines > most {
+            found.push(breach(file, format!("{lines} lines, {most} are allowed: split it")));
+        }
+    }
+    found
+}
