@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use quinn::crypto::{CryptoError, HmacKey};
-use quinn::{EndpointConfig, HashedConnectionIdGenerator};
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::Tuning;
@@ -75,9 +75,9 @@ pub(crate) fn endpoint_config(tuning: &Tuning, reset_key: Option<[u8; 32]>) -> E
     let mut config = match reset_key {
         None => EndpointConfig::default(),
         Some(key) => {
-            let id_key = u64::from_le_bytes(first_eight(blake3::keyed_hash(&key, b"connection ids").as_bytes()));
             let mut config = EndpointConfig::new(Arc::new(ResetKey(key)));
-            config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+            // quinn's own generator knows the ids of this process only, and drops packets for others unanswered.
+            config.cid_generator(|| Box::new(RandomIds));
             config
         }
     };
@@ -86,10 +86,24 @@ pub(crate) fn endpoint_config(tuning: &Tuning, reset_key: Option<[u8; 32]>) -> E
     config
 }
 
-fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
-    let mut out = [0; 8];
-    out.copy_from_slice(&bytes[..8]);
-    out
+/// Names connections by random bytes.
+struct RandomIds;
+
+/// Bytes of a connection id.
+const ID_LENGTH: usize = 8;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&rand::random::<[u8; ID_LENGTH]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<std::time::Duration> {
+        None
+    }
 }
 
 /// Signs stateless reset tokens with keyed BLAKE3.

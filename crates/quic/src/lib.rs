@@ -29,6 +29,7 @@ mod driver;
 mod endpoint;
 mod error;
 mod peer;
+mod pin;
 mod server;
 mod status;
 mod timeout;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -40,7 +40,7 @@ type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 struct Material {
     key: Option<Arc<CertifiedKey>>,
-    servers: Arc<WebPkiServerVerifier>,
+    servers: Arc<dyn ServerCertVerifier>,
     clients: Arc<dyn ClientCertVerifier>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -63,6 +63,14 @@ impl Tls {
         let material = Arc::new(Material::new(trust, identity)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = material;
         Ok(())
+    }
+
+    /// A client's side without an identity that judges servers by `servers`.
+    pub(crate) fn judging_by(servers: Arc<dyn ServerCertVerifier>) -> Self {
+        let clients = WebPkiClientVerifier::no_client_auth();
+        let algorithms = provider().signature_verification_algorithms;
+        let material = Material { key: None, servers, clients, algorithms };
+        Tls { current: Arc::new(RwLock::new(Arc::new(material))) }
     }
 
     fn material(&self) -> Arc<Material> {
@@ -137,7 +145,7 @@ impl Material {
 }
 
 /// ring's suites, AES-128-GCM first: it is the fastest where the processor has AES, and strong enough.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     provider.cipher_suites = vec![
         ring::cipher_suite::TLS13_AES_128_GCM_SHA256,

@@ -20,7 +20,7 @@ mod recv;
 mod send;
 
 pub(crate) use frames::Fault;
-pub(crate) use link::{Link, Opener, Side};
+pub(crate) use link::{Link, Opener, Side, Stopped};
 pub(crate) use payload::Payload;
 pub(crate) use recv::RecvStream;
 pub(crate) use send::SendStream;

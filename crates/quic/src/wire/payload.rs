@@ -36,19 +36,28 @@ impl Buf for Payload {
     }
 }
 
-/// Takes all that is left of `buffer`, which is in one piece: as it is where it ends in a [`Payload`], else as a copy.
-pub(crate) fn take_rest(buffer: &mut impl Buf) -> Bytes {
+/// Takes all that is left of `buffer` without a copy; `None` (and nothing taken) if it does not end in a [`Payload`].
+///
+/// Only to be called where the rest is a payload in one piece, as it is for DATA frames once their head is taken.
+pub(crate) fn lift(buffer: &mut impl Buf) -> Option<Bytes> {
     let length = buffer.remaining();
-    let slice = buffer.chunk();
-    let place = slice.as_ptr();
-    if slice.len() != length {
-        return buffer.copy_to_bytes(length);
+    if buffer.chunk().len() != length {
+        return None;
     }
-    let copy = if is_headers_sized(length) { Bytes::copy_from_slice(slice) } else { Bytes::new() };
     ADVANCED.set(None);
     buffer.advance(length);
-    match ADVANCED.take() {
-        Some(bytes) if bytes.len() == length && bytes.as_ptr() == place => bytes,
-        _ => copy,
+    ADVANCED.take().filter(|bytes| bytes.len() == length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_lifted_out_as_the_same_memory() {
+        let bytes = Bytes::from(vec![7; 1_000]);
+        let place = bytes.as_ptr();
+        let lifted = lift(&mut Payload::new(bytes)).unwrap();
+        assert_eq!((lifted.len(), lifted.as_ptr()), (1_000, place));
     }
 }

@@ -1,0 +1,136 @@
+//! One connection, and a call on it.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::client::conn::http2;
+use quinn::VarInt;
+use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::call;
+use crate::driver::Driver;
+use crate::peer::Transport;
+use crate::status::from_http2;
+use crate::wire::{Opener, Payload};
+
+/// HTTP/3's code for an end without an error.
+const H3_NO_ERROR: u32 = 0x100;
+
+/// A live connection; clones share it, and the last one closes it.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    Quic(QuicConnection),
+    Tcp(TcpConnection),
+}
+
+/// A call that failed.
+pub(crate) enum Failure {
+    /// The server has not seen the request, which can be sent on another connection.
+    Unsent(Box<Request<Body>>, Status),
+    /// The call's answer.
+    Answer(Status),
+}
+
+impl Connection {
+    /// What carries it.
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Connection::Quic(_) => Transport::Quic,
+            Connection::Tcp(_) => Transport::Tcp,
+        }
+    }
+
+    /// Whether new calls can be made on it, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        match self {
+            Connection::Quic(quic) => quic.alive.connection.close_reason().is_none(),
+            Connection::Tcp(tcp) => !tcp.requests.is_closed(),
+        }
+    }
+
+    /// Whether both are the same connection.
+    pub(crate) fn is(&self, other: &Connection) -> bool {
+        match (self, other) {
+            (Connection::Quic(a), Connection::Quic(b)) => Arc::ptr_eq(&a.alive, &b.alive),
+            (Connection::Tcp(a), Connection::Tcp(b)) => Arc::ptr_eq(&a._task, &b._task),
+            _ => false,
+        }
+    }
+
+    /// Closes it at once; its calls end with UNAVAILABLE.
+    pub(crate) fn close(&self) {
+        match self {
+            Connection::Quic(quic) => quic.alive.connection.close(VarInt::from_u32(H3_NO_ERROR), b"closed"),
+            Connection::Tcp(tcp) => tcp._task.0.abort(),
+        }
+    }
+
+    /// Makes a call.
+    pub(crate) async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        match self {
+            Connection::Quic(quic) => call::call(quic.clone(), request).await,
+            Connection::Tcp(tcp) => tcp.call(request).await,
+        }
+    }
+}
+
+/// A QUIC connection.
+#[derive(Clone)]
+pub(crate) struct QuicConnection {
+    pub(super) requests: h3::client::SendRequest<Opener, Payload>,
+    alive: Arc<Alive>,
+}
+
+/// Closes the connection when nobody has use for it, calls included.
+struct Alive {
+    connection: quinn::Connection,
+    _driver: Driver,
+}
+
+impl QuicConnection {
+    pub(crate) fn new(
+        connection: quinn::Connection,
+        requests: h3::client::SendRequest<Opener, Payload>,
+        driver: Driver,
+    ) -> Self {
+        QuicConnection { requests, alive: Arc::new(Alive { connection, _driver: driver }) }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.connection.close(VarInt::from_u32(H3_NO_ERROR), b"done");
+    }
+}
+
+/// An HTTP/2 connection over TCP.
+#[derive(Clone)]
+pub(crate) struct TcpConnection {
+    requests: http2::SendRequest<Body>,
+    _task: Arc<Task>,
+}
+
+struct Task(JoinHandle<()>);
+
+impl TcpConnection {
+    pub(crate) fn new(requests: http2::SendRequest<Body>, task: JoinHandle<()>) -> Self {
+        TcpConnection { requests, _task: Arc::new(Task(task)) }
+    }
+
+    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let mut requests = self.requests.clone();
+        match requests.try_send_request(request).await {
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                let body = call::Complete::new(body, &parts, self._task.clone());
+                Ok(Response::from_parts(parts, Body::new(body)))
+            }
+            Err(mut error) => match error.take_message() {
+                Some(request) => Err(Failure::Unsent(Box::new(request), from_http2(error.into_error()))),
+                None => Err(Failure::Answer(from_http2(error.into_error()))),
+            },
+        }
+    }
+}
