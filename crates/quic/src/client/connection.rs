@@ -6,10 +6,12 @@ use http::{Request, Response};
 use hyper::client::conn::http2;
 use quinn::VarInt;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::call;
+use super::revocable::Revocable;
 use crate::driver::Driver;
 use crate::peer::Transport;
 use crate::status::from_http2;
@@ -121,14 +123,21 @@ impl TcpConnection {
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let mut requests = self.requests.clone();
+        // hyper goes on sending a request whose response nobody waits for any more.
+        let given_up = CancellationToken::new();
+        let request = request.map(|body| Revocable::wrap(body, given_up.clone()));
+        let given_up = given_up.drop_guard();
         match requests.try_send_request(request).await {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
-                let body = call::Complete::new(body, &parts, self._task.clone());
+                let body = call::Complete::new(body, &parts, (given_up, self._task.clone()));
                 Ok(Response::from_parts(parts, Body::new(body)))
             }
             Err(mut error) => match error.take_message() {
-                Some(request) => Err(Failure::Unsent(Box::new(request), from_http2(error.into_error()))),
+                Some(request) => {
+                    given_up.disarm();
+                    Err(Failure::Unsent(Box::new(request), from_http2(error.into_error())))
+                }
                 None => Err(Failure::Answer(from_http2(error.into_error()))),
             },
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::Status;
 use tonic::codegen::StdError;
+use tonic::{Code, Status};
 
 use super::Limits;
 
@@ -111,7 +111,7 @@ where
         }
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.alarm = None;
-            let frame = frame.map(|result| result.map_err(|error| Status::from_error(error.into())));
+            let frame = frame.map(|result| result.map_err(|error| cut_off(Status::from_error(error.into()))));
             if let Some(data) = frame.as_ref().and_then(|result| result.as_ref().ok()).and_then(Frame::data_ref) {
                 if this.message.follow(data) {
                     this.waited = Duration::ZERO;
@@ -142,6 +142,17 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// The error of a request whose client gave it up, as a handler sees it.
+///
+/// tonic's `Streaming` reports CANCELLED of a request as its proper end. A truncated request must not look like that, so
+/// it becomes ABORTED.
+fn cut_off(status: Status) -> Status {
+    match status.code() {
+        Code::Cancelled => Status::aborted(format!("the request was cut off: {}", status.message())),
+        _ => status,
     }
 }
 
