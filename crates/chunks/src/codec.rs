@@ -159,7 +159,7 @@ fn compress(data: &[u8]) -> Option<Vec<u8>> {
         }
         slot.as_mut()?.compress(data).ok()
     })?;
-    (packed.len() <= data.len() - data.len() / 16 - 1).then_some(packed)
+    (packed.len() < data.len() - data.len() / 16).then_some(packed)
 }
 
 fn decompress(packed: &[u8], length: usize) -> io::Result<Vec<u8>> {

@@ -142,8 +142,8 @@ mod tests {
         assert_eq!(manifest.content.to_string(), GOLDEN_EMPTY);
     }
 
-    const GOLDEN_EMPTY: &str = "";
-    const GOLDEN_LARGE: &str = "";
+    const GOLDEN_EMPTY: &str = "3b9cdf6a036f5ba78bae454bd99c9adff76527ce79477a05193fdc743fa43bb4";
+    const GOLDEN_LARGE: &str = "505bf17ebfe34025c4b120e1a0c38daed41a187bbf35ebd13a04b8f8f5f01319";
 
     #[test]
     fn an_inline_content_has_the_name_that_the_chunker_and_builder_give_it() {

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(Digest::of(&bytes).to_string(), GOLDEN);
     }
 
-    const GOLDEN: &str = "";
+    const GOLDEN: &str = "9a7c440b31dff00cae1eae54c0bc889ba84620468a879547c965ca62755c07e6";
 
     #[test]
     fn only_names_that_a_segment_has_are_segments() {

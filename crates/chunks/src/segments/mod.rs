@@ -34,6 +34,8 @@ mod read;
 mod record;
 mod scan;
 mod side;
+#[cfg(test)]
+mod sim;
 mod syncer;
 mod table;
 #[cfg(test)]

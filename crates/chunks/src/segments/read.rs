@@ -44,6 +44,9 @@ struct Open {
     used: u64,
 }
 
+/// A file to read from, with the key of its checksums.
+type Keyed = (Arc<dyn DiskFile>, Key);
+
 impl Files {
     pub(super) fn new(most_open: usize) -> Self {
         Self { state: Mutex::default(), most_open }
@@ -103,7 +106,7 @@ impl Files {
     }
 
     /// A segment's file and key; `None` for a segment that does not exist.
-    fn file(&self, disk: &dyn Disk, number: u32) -> Result<Option<(Arc<dyn DiskFile>, Key)>, Error> {
+    fn file(&self, disk: &dyn Disk, number: u32) -> Result<Option<Keyed>, Error> {
         let key = {
             let mut state = self.state.lock();
             let Some(segment) = state.segments.get(&number) else { return Ok(None) };

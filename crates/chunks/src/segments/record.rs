@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(Digest::of(&void.encode(&KEY, SPOT)).to_string(), GOLDEN_VOID);
     }
 
-    const GOLDEN_CHUNK: &str = "";
-    const GOLDEN_VOID: &str = "";
+    const GOLDEN_CHUNK: &str = "2baa758c3ae1105d0b8019d1cc6b7e50257c184d6a8e681a566b3d0580cd299b";
+    const GOLDEN_VOID: &str = "d152b3045428e60db186d18d595afa8517a7caa60f55f9b3dc88a37f2a864540";
 
     #[test]
     fn a_header_verifies_only_as_it_was_written_and_where_it_was_written() {

@@ -65,16 +65,18 @@ impl Table {
                 Err(at) => at,
             };
             let full = (self.len + 1) * 10 > self.homes * 9;
-            let gap = self.slots[at.min(self.slots.len())..].iter().position(Slot::is_empty);
-            match gap {
-                Some(gap) if !full => {
-                    self.slots.copy_within(at..at + gap, at + 1);
-                    self.slots[at] = slot;
-                    self.len += 1;
-                    return None;
-                }
-                _ => self.grow(),
+            if full {
+                self.grow();
+                continue;
             }
+            let Some(gap) = self.slots[at..].iter().position(Slot::is_empty) else {
+                self.slots.resize(self.slots.len() + OVERHANG, EMPTY);
+                continue;
+            };
+            self.slots.copy_within(at..at + gap, at + 1);
+            self.slots[at] = slot;
+            self.len += 1;
+            return None;
         }
     }
 

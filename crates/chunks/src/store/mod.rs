@@ -1,5 +1,7 @@
 //! What a chunk store promises, over any disk.
 
+#[cfg(test)]
+pub(crate) mod contract;
 mod memory;
 
 use std::ops::ControlFlow;
