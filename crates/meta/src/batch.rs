@@ -407,3 +407,46 @@ impl<'a> Reader<'a> {
         self.at == self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_has_these_bytes() {
+        let at = BlobRef { segment: 0x0102, offset: 0x0304, len: 0x0506, check: *b"0123456789abcdef" };
+        let mut expected = vec![0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 3, 4, 0, 0, 5, 6];
+        expected.extend_from_slice(b"0123456789abcdef");
+        assert_eq!(at.to_bytes()[..], expected);
+        assert_eq!(BlobRef::from_bytes(&expected), Some(at));
+        assert_eq!(BlobRef::from_bytes(&expected[1..]), None);
+    }
+
+    #[test]
+    fn the_encoded_length_is_what_encoding_takes() {
+        let mut batch = Batch::new();
+        let slot = batch.blob_tagged("tag", vec![1; 77]);
+        batch.put("key", "value").delete("other").put_located("at", "head", slot).expect_absent("not counted");
+        batch.blob("");
+        let expected = batch.encoded_len();
+        let mut out = Vec::new();
+        batch.locate(1, 128).encode(&mut out);
+        assert_eq!(out.len(), expected);
+    }
+
+    #[test]
+    fn blobs_lie_where_their_references_say() {
+        let mut batch = Batch::new();
+        batch.put("key", "value");
+        batch.blob_tagged("tag", "first");
+        batch.blob("second");
+        let located = batch.locate(9, 1000);
+        let mut out = vec![0; 1000];
+        located.encode(&mut out);
+        for (blob, expected) in located.blobs.iter().zip([&b"first"[..], b"second"]) {
+            let from = blob.at.offset as usize;
+            assert_eq!(&out[from..from + blob.at.len as usize], expected);
+            assert!(blob.at.verifies(expected));
+        }
+    }
+}

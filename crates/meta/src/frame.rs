@@ -158,8 +158,9 @@ impl FrameKey {
         if len > MAX_BATCH {
             return None;
         }
-        let payload = segment.get(offset + FRAME_HEAD..offset + FRAME_HEAD + len)?;
-        if self.hash(offset as u64, &head[..HASH], payload) != head[HASH..] {
+        let end = offset + frame_len(len);
+        let (payload, padding) = segment.get(offset + FRAME_HEAD..end)?.split_at(len);
+        if padding.iter().any(|byte| *byte != 0) || self.hash(offset as u64, &head[..HASH], payload) != head[HASH..] {
             return None;
         }
         Some(Frame {
@@ -213,13 +214,19 @@ impl Segment {
         self.bytes.len() as u64
     }
 
+    /// Gives the bytes between two places that [`Segment::frames`] named.
+    pub(crate) fn between(&self, from: usize, to: usize) -> &[u8] {
+        self.bytes.get(from..to).unwrap_or_default()
+    }
+
     /// Visits the frames in order, up to the first place where there is none, and says where that is and which seq is due.
     ///
     /// # Errors
     /// [`Error::Damaged`] for a true frame that is out of order or no batch, and what `visit` gives.
     pub(crate) fn frames(&self, mut visit: impl FnMut(&Frame<'_>, Located) -> Result<(), Error>) -> Result<End, Error> {
         let key = self.header.key();
-        let mut end = End { offset: HEADER_LEN, seq: self.header.first_seq };
+        let mut end = End { offset: HEADER_LEN, seq: self.header.first_seq, group: HEADER_LEN };
+        let mut durable = None;
         while let Some(frame) = key.decode(&self.bytes, end.offset) {
             let damaged = |reason| Error::damaged(file_name(self.header.segment), end.offset as u64, reason);
             if frame.seq != end.seq {
@@ -228,7 +235,9 @@ impl Segment {
             let batch = Located::decode(frame.payload, self.header.segment, frame.payload_offset)
                 .ok_or_else(|| damaged("a frame holds no batch"))?;
             visit(&frame, batch)?;
-            end = End { offset: frame.end, seq: end.seq + 1 };
+            let group = if durable == Some(frame.durable) { end.group } else { end.offset };
+            durable = Some(frame.durable);
+            end = End { offset: frame.end, seq: end.seq + 1, group };
         }
         Ok(end)
     }
@@ -249,9 +258,178 @@ impl Segment {
     }
 }
 
-/// Where a segment's frames end, and the seq that would come next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a segment's frames end, the seq that would come next, and where the frames of the last group begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) offset: usize,
     pub(crate) seq: u64,
+    pub(crate) group: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::batch::{Batch, Located};
+
+    fn header() -> Header {
+        Header { segment: 3, first_seq: 41, epoch: 0x0102_0304_0506_0708, salt: *b"saltsaltsaltsalt" }
+    }
+
+    fn located(offset: u64) -> Located {
+        let mut batch = Batch::new();
+        let slot = batch.blob_tagged("t", "blob");
+        batch.put("key", "value").delete("gone").put_located("at", "h", slot);
+        batch.locate(3, offset)
+    }
+
+    /// A segment of three frames in two groups.
+    fn segment() -> (Vec<u8>, Vec<usize>) {
+        let (header, mut bytes, mut starts) = (header(), header().to_bytes().to_vec(), Vec::new());
+        for (seq, durable) in [(41, 40), (42, 40), (43, 42)] {
+            starts.push(bytes.len());
+            let mut frame = Vec::new();
+            header.key().append(
+                &mut frame,
+                bytes.len() as u64,
+                seq,
+                durable,
+                &located((bytes.len() + FRAME_HEAD) as u64),
+            );
+            bytes.extend(frame);
+        }
+        starts.push(bytes.len());
+        (bytes, starts)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_header_has_these_bytes() {
+        assert_eq!(hex(&header().to_bytes()), GOLDEN_HEADER);
+        assert_eq!(Header::decode(&header().to_bytes(), 3).unwrap(), header());
+    }
+
+    #[test]
+    fn a_frame_has_these_bytes() {
+        let mut out = Vec::new();
+        header().key().append(&mut out, 64, 41, 40, &located(128));
+        assert_eq!(hex(&out), GOLDEN_FRAME);
+    }
+
+    #[test]
+    fn frames_read_back_as_they_were_written() {
+        let (bytes, starts) = segment();
+        let mut seen = Vec::new();
+        let end = Segment::new(3, bytes)
+            .unwrap()
+            .frames(|frame, batch| {
+                assert_eq!(batch, located(frame.payload_offset));
+                seen.push((frame.seq, frame.durable));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, [(41, 40), (42, 40), (43, 42)]);
+        assert_eq!(end, End { offset: starts[3], seq: 44, group: starts[2] });
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_hides_it() {
+        let (bytes, starts) = segment();
+        let key = header().key();
+        for at in starts[1]..starts[2] {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(key.decode(&bytes, starts[1]).is_none(), "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_refused() {
+        for at in 0..HEADER_LEN {
+            for bit in 0..8 {
+                let mut bytes = header().to_bytes();
+                bytes[at] ^= 1 << bit;
+                assert!(Header::decode(&bytes, 3).is_err(), "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_none_at_another_place_or_in_another_segment() {
+        let (bytes, starts) = segment();
+        let frame = &bytes[starts[0]..starts[1]];
+        let mut moved = header().to_bytes().to_vec();
+        moved.extend([0; 8]);
+        moved.extend_from_slice(frame);
+        assert!(header().key().decode(&moved, 72).is_none());
+        let other = Header { salt: [0; 16], ..header() };
+        assert!(other.key().decode(&bytes, 64).is_none());
+    }
+
+    #[test]
+    fn a_tail_is_torn_unless_a_later_frame_says_that_it_was_durable() {
+        let (bytes, starts) = segment();
+        let judge = |broken: usize| {
+            let mut bytes = bytes.clone();
+            bytes[starts[broken] + FRAME_HEAD] ^= 1;
+            let segment = Segment::new(3, bytes).unwrap();
+            let end = segment.frames(|_, _| Ok(())).unwrap();
+            assert_eq!(end.offset, starts[broken]);
+            segment.check_tail(end)
+        };
+        assert!(matches!(judge(0), Err(Error::Damaged { offset, .. }) if offset == starts[0] as u64));
+        assert!(matches!(judge(1), Err(Error::Damaged { offset, .. }) if offset == starts[1] as u64));
+        assert!(judge(2).is_ok());
+    }
+
+    #[test]
+    fn a_newer_segment_is_refused_by_name() {
+        let mut bytes = header().to_bytes();
+        bytes[11] = 2;
+        let check = blake3::hash(&bytes[..56]);
+        bytes[56..].copy_from_slice(&check.as_bytes()[..8]);
+        assert!(matches!(Header::decode(&bytes, 3), Err(Error::Newer { version: 2, known: 1, .. })));
+    }
+
+    #[test]
+    fn names_sort_as_their_numbers_do() {
+        assert_eq!(parse_name(&file_name(17)), Some(17));
+        assert_eq!(parse_name(&file_name(u64::MAX)), Some(u64::MAX));
+        for other in ["17.journal", "0000000000000000001x.journal", "00000000000000000017.snapshot"] {
+            assert_eq!(parse_name(other), None);
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_fail_otherwise_than_by_none() {
+        let mut payload = Vec::new();
+        located(0).encode(&mut payload);
+        for cut in 0..payload.len() {
+            assert_eq!(Located::decode(&payload[..cut], 3, 0), None);
+        }
+        for at in 0..payload.len() {
+            let mut changed = payload.clone();
+            changed[at] = 0xff;
+            drop(Located::decode(&changed, 3, 0));
+        }
+        assert_eq!(Located::decode(&payload, 3, 0), Some(located(0)));
+        assert_eq!(located(0).blobs[0].bytes, Bytes::from("blob"));
+    }
+
+    const GOLDEN_HEADER: &str = concat!(
+        "51554943534a524e000000010000000000000000000000030000000000000029010203040506070873616c7473616c74",
+        "73616c7473616c740fc3424335bdc50b",
+    );
+    const GOLDEN_FRAME: &str = concat!(
+        "514a46310000006700000000000000290000000000000028a395fa92c7a6e0cc62939bc1c5370206a8a410f1b88b1b6a",
+        "9e19715a594ad119029c2ec81433065101000000000000030000000101000300056b657976616c75650000040000676f",
+        "6e6501000200216174680000000000000003000000e30000000423f82a295328e116801fc5ebb9b84c3c000100000000",
+        "000423f82a295328e116801fc5ebb9b84c3c74626c6f6200",
+    );
 }

@@ -18,7 +18,7 @@ use crate::files::{make_segment, read_all};
 use crate::frame::{HEADER_LEN, Segment, file_name};
 use crate::index::{Order, Span};
 use crate::marker::Marker;
-use crate::options::{IndexKind, Options};
+use crate::options::Options;
 use crate::queue::{Phase, Place, Queue};
 use crate::receipt::Receipt;
 use crate::recover::{NO_EPOCH, new_header, recover};
@@ -332,11 +332,8 @@ impl MetaStore for Journaled {
             queue.phase = Phase::Closed;
         }
         closed?;
-        if self.core.options.index == IndexKind::Sled {
-            let boot = self.core.disk.boot_id().map_err(Error::io("read", "the boot id"))?;
-            Marker { mark, boot }.write(&*self.core.disk)?;
-        }
-        Ok(())
+        let boot = self.core.disk.boot_id().map_err(Error::io("read", "the boot id"))?;
+        Marker { mark, boot }.write(&*self.core.disk)
     }
 }
 

@@ -34,7 +34,7 @@
 //! | `<20 digits>.snapshot` | the rows up to a seq | `snapshot.rs` |
 //! | `index/` | sled's files | sled 0.34.7's own |
 //! | `index.aside-<n>` | an index that was not believed | as it was |
-//! | `clean` | the index was closed cleanly | `marker.rs` |
+//! | `clean` | the store was closed cleanly | `marker.rs` |
 //! | `*.tmp` | a file that was never finished; removed at opening | – |
 
 mod batch;
@@ -64,6 +64,7 @@ pub use journaled::Journaled;
 pub use memory::Memory;
 pub use options::{IndexKind, Options};
 pub use receipt::Receipt;
+pub use snapshot::{Record, Summary, read_export};
 pub use store::{Epoch, MAX_PAGE, MetaStore, Report, Room, Row, chain_holds, commit};
 
 /// The most openings that a store remembers. A cursor of an older one counts as one of another store.

@@ -1,4 +1,4 @@
-//! The marker that says that the index was closed cleanly, and in which boot.
+//! The marker that says that the store was closed cleanly, where its journal ended, and in which boot that was.
 //!
 //! # File `clean`
 //!
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It is removed, durably, before the index is opened, and written after the index was closed. An index of another boot is
-//! not believed, because sled does not fsync.
+//! not believed, because sled does not fsync; that the journal reached the mark is believed in any boot.
 
 use crate::batch::Reader;
 use crate::disk::Disk;
@@ -64,4 +64,38 @@ impl Marker {
         disk.sync_dir().map_err(Error::io("sync the directory of", NAME))?;
         Ok(marker)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Marker {
+        Marker { mark: Mark { applied: 5, rows: 3, sum: 0x0102_0304 }, boot: "a-boot".to_owned() }
+    }
+
+    #[test]
+    fn a_marker_has_these_bytes() {
+        let hex: String = sample().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
+        assert_eq!(Marker::from_bytes(&sample().to_bytes()), Some(sample()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_makes_it_none() {
+        let good = sample().to_bytes();
+        for at in 0..good.len() {
+            assert_eq!(Marker::from_bytes(&good[..at]), None);
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << bit;
+                assert_eq!(Marker::from_bytes(&bytes), None);
+            }
+        }
+    }
+
+    const GOLDEN: &str = concat!(
+        "5155494353434c4e0000000100000000000000050000000000000003000000000000000000000000010203040006612d",
+        "626f6f7470a99d412b212547c209356858160d165f3299cc7911cc5d3db29d4487506e19",
+    );
 }

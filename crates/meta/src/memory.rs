@@ -315,7 +315,7 @@ impl MetaStore for Memory {
     }
 
     fn verify(&self) -> Result<Report, Error> {
-        let inner = self.alive()?;
+        let mut inner = self.alive()?;
         if !inner.table.adds_up()? {
             return Err(Error::damaged("memory", 0, "the rows are not what was applied"));
         }

@@ -1,5 +1,6 @@
 //! What queued batches change, laid over the index.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -70,16 +71,10 @@ impl Overlay {
                 (true, Some((last, _)), Order::Descending) => (last.clone(), end.clone()),
                 _ => (start.clone(), end.clone()),
             };
-            let mut merged: BTreeMap<Bytes, Bytes> = below.into_iter().collect();
-            for (key, (_, value)) in self.rows.range::<[u8], _>(bounds(Span { start: &seen.0, end: &seen.1 })) {
-                match value {
-                    Some(value) => merged.insert(key.clone(), value.clone()),
-                    None => merged.remove(key),
-                };
-            }
+            let queued = self.rows.range::<[u8], _>(bounds(Span { start: &seen.0, end: &seen.1 }));
             match order {
-                Order::Ascending => out.extend(merged.into_iter().take(wanted)),
-                Order::Descending => out.extend(merged.into_iter().rev().take(wanted)),
+                Order::Ascending => merge(&mut out, limit, order, below, queued),
+                Order::Descending => merge(&mut out, limit, order, below, queued.rev()),
             }
             if seen == (start.clone(), end.clone()) {
                 return Ok(out);
@@ -88,6 +83,37 @@ impl Overlay {
                 Order::Ascending => start = seen.1,
                 Order::Descending => end = seen.0,
             }
+        }
+    }
+}
+
+/// Lays queued rows over those of the index, both in the same order, until there are `limit`.
+fn merge<'a>(
+    out: &mut Vec<Row>,
+    limit: usize,
+    order: Order,
+    below: Vec<Row>,
+    queued: impl Iterator<Item = (&'a Key, &'a (u64, Option<Bytes>))>,
+) {
+    let mut below = below.into_iter().peekable();
+    let mut queued = queued.peekable();
+    while out.len() < limit {
+        let first = match (below.peek(), queued.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((low, _)), Some((high, _))) if order == Order::Ascending => low.cmp(high),
+            (Some((low, _)), Some((high, _))) => (*high).cmp(low),
+        };
+        if first == Ordering::Less {
+            out.extend(below.next());
+            continue;
+        }
+        if first == Ordering::Equal {
+            below.next();
+        }
+        if let Some((key, (_, Some(value)))) = queued.next() {
+            out.push((key.clone(), value.clone()));
         }
     }
 }

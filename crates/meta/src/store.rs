@@ -160,7 +160,7 @@ pub trait MetaStore: Send + Sync + 'static {
     /// [`Error::Io`] from the writer, or what reading the store gives.
     fn export(&self, to: &mut dyn Write) -> Result<u64, Error>;
 
-    /// Reads everything that is stored and checks it. Commits wait while the rows are summed.
+    /// Reads everything that is stored and checks it. Commits go on meanwhile.
     ///
     /// # Errors
     /// The first damage found.

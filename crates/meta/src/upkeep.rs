@@ -7,7 +7,7 @@ use crate::core::{Core, SnapshotInfo};
 use crate::error::Error;
 use crate::files::{Appender, FileReader, place, read_all};
 use crate::frame::{Segment, file_name};
-use crate::index::{Order, Span, behind};
+use crate::index::{Audited, Order, Span, behind};
 use crate::snapshot::{self, Writer};
 use crate::store::{MAX_PAGE, Report, Row};
 
@@ -196,11 +196,17 @@ pub(crate) fn verify(core: &Core) -> Result<Report, Error> {
         snapshot::read(&mut FileReader::open(&*core.disk, &name)?, &name, |_| Ok(()))?;
         report.snapshots = 1;
     }
-    let table = core.table.read();
-    if !table.adds_up()? {
-        return Err(Error::damaged("index", 0, "the rows are not what was applied"));
+    core.table.write().begin_audit();
+    loop {
+        let mut table = core.table.write();
+        match table.audit_page()? {
+            Audited::More => {}
+            Audited::Done(false) => return Err(Error::damaged("index", 0, "the rows are not what was applied")),
+            Audited::Done(true) => {
+                report.rows = table.mark().rows;
+                report.applied = table.mark().applied;
+                return Ok(report);
+            }
+        }
     }
-    report.rows = table.mark().rows;
-    report.applied = table.mark().applied;
-    Ok(report)
 }

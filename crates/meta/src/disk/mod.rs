@@ -59,12 +59,6 @@ pub trait Disk: Send + Sync + 'static {
     /// What the system says; it is not to be tried again.
     fn sync_dir(&self) -> io::Result<()>;
 
-    /// Makes the files of a subdirectory, and their names, durable.
-    ///
-    /// # Errors
-    /// What the system says; it is not to be tried again.
-    fn sync_tree(&self, name: &str) -> io::Result<()>;
-
     /// Gives the path of a name for a library that opens files by itself; `None` where there is none.
     fn path_of(&self, name: &str) -> Option<PathBuf>;
 

@@ -103,10 +103,6 @@ impl Disk for RealDisk {
         self.handle.sync_all()
     }
 
-    fn sync_tree(&self, name: &str) -> io::Result<()> {
-        sync_below(&self.dir.join(name))
-    }
-
     fn path_of(&self, name: &str) -> Option<PathBuf> {
         Some(self.dir.join(name))
     }
@@ -120,15 +116,6 @@ impl Disk for RealDisk {
         getrandom::fill(&mut bytes)?;
         Ok(bytes)
     }
-}
-
-fn sync_below(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            sync_below(&entry?.path())?;
-        }
-    }
-    File::open(path)?.sync_all()
 }
 
 struct RealFile(File);

@@ -264,10 +264,6 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync_tree(&self, _name: &str) -> io::Result<()> {
-        Ok(())
-    }
-
     fn path_of(&self, _name: &str) -> Option<PathBuf> {
         None
     }

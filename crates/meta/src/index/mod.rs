@@ -112,52 +112,85 @@ fn row_hash(key: &[u8], value: &[u8]) -> u128 {
 pub(crate) struct Table {
     index: Box<dyn Index>,
     mark: Mark,
+    audit: Option<Audit>,
+    /// Why nothing may be read: the table was closed, or a change stopped half way.
+    shut: Option<Error>,
+}
+
+/// A walk over all rows that sums them, while rows go on to change.
+struct Audit {
+    /// Every row before it is in the sum.
+    cursor: Bytes,
+    found: Mark,
+}
+
+/// How far an audit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audited {
+    More,
+    /// Whether the rows are what was applied.
+    Done(bool),
 }
 
 impl Table {
     pub(crate) fn new(index: Box<dyn Index>) -> Result<Self, Error> {
         let mark = index.mark()?.unwrap_or_default();
-        Ok(Self { index, mark })
+        Ok(Self { index, mark, audit: None, shut: None })
     }
 
     /// Makes the table of a map in memory.
     pub(crate) fn in_memory(index: BTree) -> Self {
-        Self { index: Box::new(index), mark: Mark::default() }
+        Self { index: Box::new(index), mark: Mark::default(), audit: None, shut: None }
     }
 
     pub(crate) fn mark(&self) -> Mark {
         self.mark
     }
 
+    fn readable(&self) -> Result<(), Error> {
+        self.shut.clone().map_or(Ok(()), Err)
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.readable()?;
         if key < FIRST { Ok(None) } else { self.index.get(key) }
     }
 
     pub(crate) fn page(&self, span: Span<'_>, order: Order, limit: usize) -> Result<Vec<Row>, Error> {
+        self.readable()?;
         if span.is_empty() || limit == 0 { Ok(Vec::new()) } else { self.index.page(span, order, limit.min(MAX_PAGE)) }
     }
 
-    /// Applies a group of batches; readers are kept out by whoever owns the table.
+    /// Applies a group of batches; readers are kept out by whoever owns the table. If it fails half way, also by a panic,
+    /// nobody reads from the table any more.
     pub(crate) fn apply<'a>(&mut self, group: impl Iterator<Item = &'a Located>, applied: u64) -> Result<(), Error> {
+        self.readable()?;
         let mut changes: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
         for batch in group {
             for (key, value) in &batch.operations {
                 changes.insert(key, value.as_deref());
             }
         }
+        self.shut = Some(Error::damaged("index", 0, "a group was applied in part").fatal());
         for (key, value) in changes {
             self.set(key, value)?;
         }
-        self.finish(applied)
+        self.finish(applied)?;
+        self.shut = None;
+        Ok(())
     }
 
     /// Sets one row while an index is rebuilt; [`Table::finish`] ends it.
     pub(crate) fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
-        if let Some(old) = self.index.set(key, value)? {
-            self.mark.take(key, &old);
-        }
-        if let Some(value) = value {
-            self.mark.add(key, value);
+        let old = self.index.set(key, value)?;
+        let audited = self.audit.as_mut().filter(|audit| key < &*audit.cursor).map(|audit| &mut audit.found);
+        for sum in [Some(&mut self.mark), audited].into_iter().flatten() {
+            if let Some(old) = &old {
+                sum.take(key, old);
+            }
+            if let Some(value) = value {
+                sum.add(key, value);
+            }
         }
         Ok(())
     }
@@ -167,23 +200,42 @@ impl Table {
         self.index.set_mark(self.mark)
     }
 
-    /// Reads every row and tells whether they are what was applied.
-    pub(crate) fn adds_up(&self) -> Result<bool, Error> {
-        let mut found = Mark { applied: self.mark.applied, ..Mark::default() };
-        let mut from = Bytes::from_static(FIRST);
-        loop {
-            let page = self.index.page(Span::new(&from, &[]), Order::Ascending, MAX_PAGE)?;
-            for (key, value) in &page {
-                found.add(key, value);
+    /// Begins an audit; one that was under way is forgotten.
+    pub(crate) fn begin_audit(&mut self) {
+        self.audit = Some(Audit { cursor: Bytes::from_static(FIRST), found: Mark::default() });
+    }
+
+    /// Sums the next page of rows. Changes may be applied between the pages.
+    pub(crate) fn audit_page(&mut self) -> Result<Audited, Error> {
+        self.readable()?;
+        let Some(mut audit) = self.audit.take() else { return Ok(Audited::Done(false)) };
+        let page = self.index.page(Span::new(&audit.cursor, &[]), Order::Ascending, MAX_PAGE / 4)?;
+        for (key, value) in &page {
+            audit.found.add(key, value);
+        }
+        match page.last() {
+            Some((last, _)) => {
+                audit.cursor = behind(last);
+                self.audit = Some(audit);
+                Ok(Audited::More)
             }
-            match page.last() {
-                Some((last, _)) if page.len() == MAX_PAGE => from = behind(last),
-                _ => return Ok(found == self.mark),
+            None => Ok(Audited::Done((audit.found.rows, audit.found.sum) == (self.mark.rows, self.mark.sum))),
+        }
+    }
+
+    /// Reads every row and tells whether they are what was applied.
+    pub(crate) fn adds_up(&mut self) -> Result<bool, Error> {
+        self.begin_audit();
+        loop {
+            if let Audited::Done(good) = self.audit_page()? {
+                return Ok(good);
             }
         }
     }
 
+    /// Closes the index; whoever reads from now on is told so.
     pub(crate) fn close(&mut self) -> Result<(), Error> {
+        self.shut.get_or_insert(Error::Closed);
         self.index.close()
     }
 }
