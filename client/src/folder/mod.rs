@@ -10,10 +10,31 @@
 //!   is durable.
 //! - Nothing that an operation displaces is gone before it was compared again and no writer has it open.
 
+mod apply;
+mod attributes;
+mod beneath;
+mod disk;
+mod displaced;
+mod error;
+mod fault;
+mod listing;
+mod marker;
+mod probe;
+mod stage;
+mod token;
+mod touched;
+mod tree;
+
 use std::{fmt, io};
 
 use bytes::Bytes;
 use quics_types::{Mtime, Name};
+
+pub use disk::Disk;
+pub use displaced::{DisplacedEdit, GRACE_SECONDS};
+pub use error::Error;
+pub use probe::Abilities;
+pub use tree::Tree;
 
 /// A path below the root: names joined by `/`; empty is the root itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -195,7 +216,7 @@ pub enum Op {
         /// Its target.
         target: Bytes,
     },
-    /// Puts a file in the place of a file or link that is as expected; mode (but for the executable bits), group,
+    /// Puts a file in the place of a file, link or empty directory that is as expected; mode (but for the executable bits), group,
     /// ACL and extended attributes stay those of a displaced file.
     ReplaceWithFile {
         /// Where.
@@ -209,7 +230,16 @@ pub enum Op {
         /// Modification time to set.
         mtime: Mtime,
     },
-    /// Puts a symbolic link in the place of a file or link that is as expected.
+    /// Puts a directory in the place of a file or link that is as expected.
+    ReplaceWithDir {
+        /// Where.
+        at: Spot,
+        /// What has to be there.
+        expected: Stat,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Puts a symbolic link in the place of a file, link or empty directory that is as expected.
     ReplaceWithLink {
         /// Where.
         at: Spot,

@@ -1,0 +1,453 @@
+//! Applies a batch of operations without losing what it did not expect.
+//!
+//! ```text
+//! stage all -> sync once -> for each: look, rename (exchange, or no-replace), look at what was displaced
+//!                                      -> as expected: keep it displaced for a while; else: put it back, Differs
+//!           -> sync each touched directory once
+//! ```
+//!
+//! A crash at any point leaves the old file or the new one under its name. What was displaced lies under a name that
+//! says what it has to be (see `token`), so that the next start can tell it from staged bytes.
+
+use std::{fs::File, io, os::fd::OwnedFd, rc::Rc};
+
+use quics_types::Mtime;
+use rustix::{
+    fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags},
+    io::Errno,
+};
+
+use super::{
+    Kind, Op, Outcome, RelPath, Spot, Stat, attributes, beneath, displaced, fault, listing,
+    stage::{self, Staged},
+    token,
+    touched::Touched,
+    tree::Tree,
+};
+
+/// Up to so many staged files are synced one by one; more of them with one `syncfs`.
+const SYNC_EACH_UP_TO: usize = 8;
+/// How often a file is put back while somebody else works on the same name, before it is kept among the displaced.
+const PUT_BACK_ROUNDS: usize = 8;
+
+/// Applies the operations; see [`Folder::apply`](super::Folder::apply).
+pub(super) fn apply(tree: &Tree, ops: &[Op], now: Mtime) -> Vec<Outcome> {
+    let few = ops.len() <= SYNC_EACH_UP_TO;
+    let mut staged = stage::all(tree, ops, few);
+    fault::at("staged");
+    if let Err(error) = sync_staged(tree, &staged, few) {
+        for staged in staged.into_iter().flatten().flatten() {
+            stage::discard(tree, &staged.name);
+        }
+        return ops.iter().map(|_| Outcome::Failed(same(&error))).collect();
+    }
+    fault::at("staged files are durable");
+    let mut batch = Batch { tree, now, touched: Touched::new(tree), late_modes: Vec::new() };
+    let mut outcomes = Vec::with_capacity(ops.len());
+    for (index, op) in ops.iter().enumerate() {
+        let outcome = match staged[index].take().transpose() {
+            Ok(staged) => batch.run(index, op, staged),
+            Err(error) => Err(error),
+        };
+        outcomes.push(match outcome {
+            Ok(Some(stat)) => Outcome::Done(stat),
+            Ok(None) => Outcome::Differs,
+            Err(error) if beneath::is_gone(&error) => Outcome::Differs,
+            Err(error) => Outcome::Failed(error),
+        });
+        if batch.touched.is_full() {
+            batch.settle(&mut outcomes);
+        }
+    }
+    batch.finish_modes(&mut outcomes);
+    batch.settle(&mut outcomes);
+    outcomes
+}
+
+/// Makes all staged bytes durable.
+fn sync_staged(tree: &Tree, staged: &[Option<io::Result<Staged>>], few: bool) -> io::Result<()> {
+    let mut all = staged.iter().flatten().flatten().peekable();
+    if all.peek().is_none() {
+        return Ok(());
+    }
+    if !few {
+        return Ok(fs::syncfs(&tree.stage)?);
+    }
+    all.filter_map(|staged| staged.file.as_ref()).try_for_each(File::sync_all)
+}
+
+fn same(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+/// Whether something is what was expected: of a directory kind and inode count, otherwise what [`Stat::same_content`]
+/// compares.
+fn fits(expected: &Stat, found: &Stat) -> bool {
+    match expected.kind {
+        Kind::Directory => (found.kind, found.inode) == (Kind::Directory, expected.inode),
+        _ => found.same_content(expected),
+    }
+}
+
+struct Batch<'a> {
+    tree: &'a Tree,
+    now: Mtime,
+    touched: Touched<'a>,
+    /// Directories that stay writable until everything in them is made: operation, handle, final bits.
+    late_modes: Vec<(usize, Rc<OwnedFd>, u32)>,
+}
+
+impl Batch<'_> {
+    /// Does one operation; `None` when what is there is not as expected.
+    fn run(&mut self, op: usize, what: &Op, staged: Option<Staged>) -> io::Result<Option<Stat>> {
+        let spots = match what {
+            Op::Move { from, to, .. } => [Some(from), Some(to)],
+            Op::MakeDir { at, .. }
+            | Op::MakeFile { at, .. }
+            | Op::MakeLink { at, .. }
+            | Op::ReplaceWithFile { at, .. }
+            | Op::ReplaceWithDir { at, .. }
+            | Op::ReplaceWithLink { at, .. }
+            | Op::Remove { at, .. }
+            | Op::SetAttributes { at, .. } => [Some(at), None],
+        };
+        let allowed = spots.into_iter().flatten().all(Tree::allowed);
+        let name = staged.as_ref().map(|staged| staged.name.clone());
+        let result = match (allowed, what, staged) {
+            (false, ..) => Err(io::Error::new(io::ErrorKind::InvalidInput, "this name is reserved")),
+            (_, Op::MakeDir { at, mode }, _) => self.make_dir(op, at, *mode),
+            (_, Op::MakeFile { at, .. }, Some(staged)) => self.make_file(op, at, staged),
+            (_, Op::MakeLink { at, target }, _) => self.make_link(op, at, target),
+            (_, Op::ReplaceWithFile { at, expected, mode, mtime, .. }, Some(staged)) => {
+                self.replace(op, at, expected, staged, Some((*mode, *mtime)))
+            }
+            (_, Op::ReplaceWithLink { at, expected, .. } | Op::ReplaceWithDir { at, expected, .. }, Some(staged)) => {
+                self.replace(op, at, expected, staged, None)
+            }
+            (_, Op::Remove { at, expected }, _) if expected.kind == Kind::Directory => self.remove_dir(op, at, expected),
+            (_, Op::Remove { at, expected }, _) => self.remove(op, at, expected),
+            (_, Op::Move { from, expected, to }, _) => self.rename(op, from, expected, to),
+            (_, Op::SetAttributes { at, expected, mode, mtime }, _) => self.attributes(op, at, expected, *mode, *mtime),
+            (..) => Err(io::Error::other("nothing was staged")),
+        };
+        if let (Some(name), Err(_) | Ok(None)) = (name, &result) {
+            stage::discard(self.tree, &name);
+        }
+        result
+    }
+
+    fn look(&self, dir: &OwnedFd, at: &Spot) -> io::Result<Option<Stat>> {
+        beneath::look(dir, at.name.as_bytes(), self.tree.dev)
+    }
+
+    fn make_dir(&mut self, op: usize, at: &Spot, mode: u32) -> io::Result<Option<Stat>> {
+        let dir = self.touched.dir(&at.dir)?;
+        match fs::mkdirat(&dir, at.name.as_bytes(), Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        self.touched.touch(&at.dir, &dir, op);
+        let made = self.touched.dir(&at.path())?;
+        if mode & 0o700 == 0o700 {
+            stage::set_mode(&made, mode)?;
+        } else {
+            self.late_modes.push((op, made.clone(), mode));
+        }
+        self.touched.touch(&at.path(), &made, op);
+        Ok(Some(beneath::look_at(&made, self.tree.dev)?))
+    }
+
+    fn make_file(&mut self, op: usize, at: &Spot, staged: Staged) -> io::Result<Option<Stat>> {
+        let dir = self.touched.dir(&at.dir)?;
+        let flags = RenameFlags::NOREPLACE;
+        match fs::renameat_with(&self.tree.stage, &*staged.name, &dir, at.name.as_bytes(), flags) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        self.touched.touch(&at.dir, &dir, op);
+        fault::at("made");
+        Ok(Some(self.shown(&dir, at, &staged)?))
+    }
+
+    /// The stat of the staged file where it lies now. If somebody was quicker to change it, the stat as it was staged:
+    /// what is reported is always a stat of the bytes that this operation brought.
+    fn shown(&self, dir: &OwnedFd, at: &Spot, staged: &Staged) -> io::Result<Stat> {
+        let now = self.look(dir, at)?;
+        Ok(now.filter(|now| fits(&staged.stat, now)).unwrap_or(staged.stat))
+    }
+
+    fn make_link(&mut self, op: usize, at: &Spot, target: &[u8]) -> io::Result<Option<Stat>> {
+        let dir = self.touched.dir(&at.dir)?;
+        match fs::symlinkat(target, &dir, at.name.as_bytes()) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        self.touched.touch(&at.dir, &dir, op);
+        self.look(&dir, at)
+    }
+
+    fn replace(
+        &mut self,
+        op: usize,
+        at: &Spot,
+        expected: &Stat,
+        mut staged: Staged,
+        attributes: Option<(u32, Mtime)>,
+    ) -> io::Result<Option<Stat>> {
+        let dir = self.touched.dir(&at.dir)?;
+        let current = match self.look(&dir, at)? {
+            Some(stat) if fits(expected, &stat) && stat.kind != Kind::Other => stat,
+            _ => return Ok(None),
+        };
+        if current.kind == Kind::Directory && !self.is_empty(&at.path())? {
+            return Ok(None);
+        }
+        if let Some((mode, mtime)) = attributes
+            && current.kind == Kind::File
+            && staged.carried != Some((current.inode, current.mode))
+            && !self.carry_over(&dir, at, &mut staged, mode, mtime)?
+        {
+            return Ok(None);
+        }
+        let ours = staged.stat.inode;
+        let swap = token::Staged::Swap { number: staged.number, ours, expected: token::Expected::of(expected) }.print();
+        fs::renameat_with(&self.tree.stage, &*staged.name, &self.tree.stage, &*swap, RenameFlags::NOREPLACE)?;
+        fault::at("about to exchange");
+        if let Err(error) = self.exchange(&swap, &dir, at) {
+            stage::discard(self.tree, &swap);
+            return Err(error.into());
+        }
+        self.touched.touch(&at.dir, &dir, op);
+        fault::at("exchanged");
+        let found = beneath::look(&self.tree.stage, swap.as_bytes(), self.tree.dev)?;
+        let done = match found {
+            Some(found) if !fits(expected, &found) => false,
+            // Removing a directory succeeds only if it is empty still.
+            Some(Stat { kind: Kind::Directory, .. }) => {
+                self.touched.forget_paths();
+                stage::remove(self.tree, &swap).is_ok()
+            }
+            Some(_) => displaced::keep(self.tree, &swap, at, Some(expected), self.now).map(|()| true)?,
+            None => false,
+        };
+        if done {
+            return Ok(Some(self.shown(&dir, at, &staged)?));
+        }
+        self.put_back(&swap, &dir, at, &staged)?;
+        Ok(None)
+    }
+
+    fn is_empty(&mut self, dir: &RelPath) -> io::Result<bool> {
+        let handle = self.touched.dir(dir)?;
+        let handle = beneath::open_dir(&*handle, &RelPath::root())?;
+        let listing = listing::list(handle, self.tree.dev, false)?;
+        Ok(listing.members.is_empty() && listing.unusable.is_empty())
+    }
+
+    fn exchange(&self, staged: &str, dir: &OwnedFd, at: &Spot) -> rustix::io::Result<()> {
+        fs::renameat_with(&self.tree.stage, staged, dir, at.name.as_bytes(), RenameFlags::EXCHANGE)
+    }
+
+    /// Gives the staged file the attributes of the one that it replaces, when that was not possible earlier. `false`
+    /// when the file is not there any more.
+    fn carry_over(&self, dir: &OwnedFd, at: &Spot, staged: &mut Staged, mode: u32, mtime: Mtime) -> io::Result<bool> {
+        let Some((old, _)) = beneath::open_file(dir, &at.name, self.tree.dev)? else { return Ok(false) };
+        let file = match staged.file.take() {
+            Some(file) => file,
+            None => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                File::from(fs::openat(&self.tree.stage, &*staged.name, flags, Mode::empty())?)
+            }
+        };
+        attributes::carry_over(&old, &file, mode)?;
+        stage::set_mtime(&file, mtime)?;
+        file.sync_all()?;
+        staged.stat = beneath::look_at(&file, self.tree.dev)?;
+        Ok(true)
+    }
+
+    /// What was displaced is not what was expected: it goes back to its place, and our file comes out again. Whatever
+    /// is left over that is not our file, untouched, is somebody's and kept.
+    fn put_back(&self, swap: &str, dir: &OwnedFd, at: &Spot, staged: &Staged) -> io::Result<()> {
+        let ours = |stat: &Stat| match staged.stat.kind {
+            // Whether something was put into it shows when it is removed.
+            Kind::Directory => stat.inode == staged.stat.inode,
+            _ => stat.same_content(&staged.stat),
+        };
+        for _ in 0..PUT_BACK_ROUNDS {
+            match self.exchange(swap, dir, at) {
+                Ok(()) => {}
+                // Our file was removed from the name meanwhile.
+                Err(Errno::NOENT) => {
+                    let flags = RenameFlags::NOREPLACE;
+                    match fs::renameat_with(&self.tree.stage, swap, dir, at.name.as_bytes(), flags) {
+                        Ok(()) => return Ok(()),
+                        Err(Errno::EXIST) => continue,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            match beneath::look(&self.tree.stage, swap.as_bytes(), self.tree.dev)? {
+                Some(stat) if ours(&stat) && stage::remove(self.tree, swap).is_ok() => return Ok(()),
+                // An edit of our file: it was seen by somebody, and is kept. The name has what it had before.
+                Some(stat) if stat.inode == staged.stat.inode => break,
+                // Something newer was put in the place of our file: the next round puts it back.
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+        displaced::keep(self.tree, swap, at, None, self.now)
+    }
+
+    fn remove(&mut self, op: usize, at: &Spot, expected: &Stat) -> io::Result<Option<Stat>> {
+        if expected.kind == Kind::Other {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this kind is not synced"));
+        }
+        let dir = self.touched.dir(&at.dir)?;
+        match self.look(&dir, at)? {
+            Some(stat) if stat.same_content(expected) => {}
+            _ => return Ok(None),
+        }
+        let kept = displaced::name_for(self.tree, expected, at, self.now);
+        fault::at("about to remove");
+        let flags = RenameFlags::NOREPLACE;
+        fs::renameat_with(&dir, at.name.as_bytes(), &self.tree.displaced, &*kept, flags)?;
+        self.touched.touch(&at.dir, &dir, op);
+        fault::at("removed");
+        match beneath::look(&self.tree.displaced, kept.as_bytes(), self.tree.dev)? {
+            Some(stat) if stat.same_content(expected) => return Ok(Some(stat)),
+            _ => {}
+        }
+        match fs::renameat_with(&self.tree.displaced, &*kept, &dir, at.name.as_bytes(), flags) {
+            Ok(()) => {}
+            // Its name is taken again: it is kept, and will be reported.
+            Err(Errno::EXIST) => displaced::mark_changed(self.tree, &kept)?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    fn remove_dir(&mut self, op: usize, at: &Spot, expected: &Stat) -> io::Result<Option<Stat>> {
+        let dir = self.touched.dir(&at.dir)?;
+        let stat = match self.look(&dir, at)? {
+            Some(stat) if (stat.kind, stat.inode) == (Kind::Directory, expected.inode) => stat,
+            _ => return Ok(None),
+        };
+        match fs::unlinkat(&dir, at.name.as_bytes(), AtFlags::REMOVEDIR) {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        self.touched.forget_paths();
+        self.touched.touch(&at.dir, &dir, op);
+        Ok(Some(stat))
+    }
+
+    fn rename(&mut self, op: usize, from: &Spot, expected: &Stat, to: &Spot) -> io::Result<Option<Stat>> {
+        let (source, target) = (self.touched.dir(&from.dir)?, self.touched.dir(&to.dir)?);
+        match self.look(&source, from)? {
+            Some(stat) if fits(expected, &stat) => {}
+            _ => return Ok(None),
+        }
+        fault::at("about to move");
+        let flags = RenameFlags::NOREPLACE;
+        match fs::renameat_with(&source, from.name.as_bytes(), &target, to.name.as_bytes(), flags) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        if expected.kind == Kind::Directory {
+            self.touched.forget_paths();
+        }
+        self.touched.touch(&from.dir, &source, op);
+        self.touched.touch(&to.dir, &target, op);
+        match self.look(&target, to)? {
+            Some(stat) if fits(expected, &stat) => return Ok(Some(stat)),
+            _ => {}
+        }
+        match fs::renameat_with(&target, to.name.as_bytes(), &source, from.name.as_bytes(), flags) {
+            // If its old name is taken meanwhile it stays under the new one, where the next scan finds it.
+            Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn attributes(
+        &mut self,
+        op: usize,
+        at: &Spot,
+        expected: &Stat,
+        mode: u32,
+        mtime: Option<Mtime>,
+    ) -> io::Result<Option<Stat>> {
+        let dir = self.touched.dir(&at.dir)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = fs::openat(&dir, at.name.as_bytes(), flags, Mode::empty())?;
+        let found = beneath::look_at(&handle, self.tree.dev)?;
+        if expected.kind == Kind::Other || !fits(expected, &found) {
+            return Ok(None);
+        }
+        if found.kind == Kind::Link {
+            // A link has no permission bits of its own.
+            if let Some(mtime) = mtime {
+                fs::utimensat(&dir, at.name.as_bytes(), &stage::times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            self.touched.touch_file(None, op);
+            return self.look(&dir, at);
+        }
+        let path = beneath::magic_path(&handle);
+        let special = fs::fstat(&handle)?.st_mode & 0o7000;
+        let special = if found.kind == Kind::Directory { special } else { 0 };
+        match fs::chmodat(CWD, &*path, Mode::from_raw_mode(mode & 0o777 | special), AtFlags::empty()) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if !self.tree.abilities.modes => {}
+            other => other?,
+        }
+        if let Some(mtime) = mtime {
+            fs::utimensat(CWD, &*path, &stage::times(mtime), AtFlags::empty())?;
+        }
+        let readable = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = fs::openat(CWD, &*path, readable, Mode::empty()).ok().map(File::from);
+        self.touched.touch_file(file, op);
+        let stat = beneath::look_at(&handle, self.tree.dev)?;
+        let unchanged = (stat.inode, stat.size) == (found.inode, found.size)
+            && (mtime.is_some_and(|mtime| stat.mtime == mtime) || stat.mtime == found.mtime || mtime.is_some());
+        // A write that came in between must not be hidden under the stat that is reported.
+        Ok(Some(if unchanged || found.kind == Kind::Directory { stat } else { Stat { mode: stat.mode, ..found } }))
+    }
+
+    /// Sets the bits of directories that had to stay writable until now.
+    fn finish_modes(&mut self, outcomes: &mut [Outcome]) {
+        for (op, dir, mode) in std::mem::take(&mut self.late_modes) {
+            let set = stage::set_mode(&dir, mode).and_then(|()| beneath::look_at(&dir, self.tree.dev));
+            match (set, dir.try_clone()) {
+                (Ok(stat), handle) => {
+                    outcomes[op] = Outcome::Done(stat);
+                    self.touched.touch_file(handle.ok().map(File::from), op);
+                }
+                (Err(error), _) => outcomes[op] = Outcome::Failed(error),
+            }
+        }
+    }
+
+    /// Syncs what was touched. What could not be made durable is not reported as done.
+    fn settle(&mut self, outcomes: &mut [Outcome]) {
+        fault::at("about to sync directories");
+        let (waiting, result) = self.touched.sync();
+        if let Err(error) = result {
+            for op in waiting {
+                outcomes[op] = Outcome::Failed(same(&error));
+            }
+        }
+    }
+}
+
+
+#[cfg(test)]
+mod tests;

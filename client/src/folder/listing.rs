@@ -1,0 +1,57 @@
+//! Looks at a directory's members.
+
+use std::{io, os::fd::AsFd};
+
+use bytes::Bytes;
+use quics_types::Name;
+use rustix::{fs::RawDir, io::Errno};
+
+use super::{Listing, Member, beneath, tree::OWN};
+
+/// Bytes of the buffer for names.
+const BUFFER: usize = 32 * 1024;
+
+/// Lists an open directory. `top` says that it is the folder's root, whose own `.quics` is left out; in other
+/// directories one is another folder's and named as unusable.
+pub(super) fn list(dir: impl AsFd, dev: (u32, u32), top: bool) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
+    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") || (top && name == OWN.as_bytes()) {
+            continue;
+        }
+        if name == OWN.as_bytes() {
+            listing.unusable.push((name.to_vec(), "it belongs to another synced folder".to_owned()));
+            continue;
+        }
+        if std::str::from_utf8(name).is_err() {
+            listing.unusable.push((name.to_vec(), "its name is not UTF-8".to_owned()));
+            continue;
+        }
+        let name = match Name::new(Bytes::copy_from_slice(name)) {
+            Ok(name) => name,
+            Err(error) => {
+                listing.unusable.push((name.to_vec(), error.to_string()));
+                continue;
+            }
+        };
+        let stat = match beneath::look(&dir, name.as_bytes(), dev) {
+            Ok(Some(stat)) => Ok(stat),
+            // It went between the two looks.
+            Ok(None) => continue,
+            Err(error) => Err(error.to_string()),
+        };
+        listing.members.push(Member { name, stat });
+    }
+    // A member that is renamed or replaced while the directory is read may come twice.
+    listing.members.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    listing.members.dedup_by(|a, b| a.name == b.name);
+    listing.unusable.sort_unstable();
+    Ok(listing)
+}

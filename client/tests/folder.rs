@@ -1,0 +1,15 @@
+//! The real folder, over the file system of the temporary directory.
+
+#[path = "folder/common.rs"]
+mod common;
+
+#[path = "folder/attack.rs"]
+mod attack;
+#[path = "folder/crash.rs"]
+mod crash;
+#[path = "folder/look.rs"]
+mod look;
+#[path = "folder/operations.rs"]
+mod operations;
+#[path = "folder/setup.rs"]
+mod setup;
