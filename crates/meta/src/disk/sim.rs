@@ -123,11 +123,23 @@ impl SimDisk {
         SimDisk::with(names, files, step(&mut dice), state.boot.wrapping_add(1))
     }
 
-    /// Gives the disk as a killed process leaves it to the next one: everything that was written is there.
+    /// Gives the disk as a killed process leaves it to the next one: everything that was written is there, but what was not
+    /// synced may still be lost by a power cut.
     #[must_use]
     pub fn after_kill(&self) -> SimDisk {
         let state = self.state.lock();
-        SimDisk::with(state.names.clone(), state.files.clone(), state.random ^ 0x5bd1_e995, state.boot)
+        let killed = State {
+            names: state.names.clone(),
+            files: state.files.clone(),
+            base: state.base.clone(),
+            log: state.log.clone(),
+            next: state.next,
+            random: state.random ^ 0x5bd1_e995,
+            boot: state.boot,
+            syncs_until_failure: None,
+            room: None,
+        };
+        SimDisk { state: Arc::new(Mutex::new(killed)) }
     }
 
     /// Makes the `count`-th sync from now on fail, and every one behind it.
