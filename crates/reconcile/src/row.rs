@@ -19,7 +19,7 @@ pub enum Value {
     },
     /// A symbolic link, never followed.
     Link {
-        /// The target as it stands in the link, 1 to 4096 bytes.
+        /// The target as it stands in the link, 1 to 3072 bytes.
         target: Bytes,
     },
 }

@@ -2,8 +2,8 @@
 
 /// Bytes of a name.
 pub const NAME_BYTES: usize = 255;
-/// Bytes of a symlink's target (Linux: PATH_MAX).
-pub const LINK_TARGET_BYTES: usize = 4096;
+/// Bytes of a symlink's target. Linux allows 4095; with a name of 255 bytes a row has to fit into one index record.
+pub const LINK_TARGET_BYTES: usize = 3072;
 /// Contents of up to this size ride inside their proposal and their change record. It is also the smallest chunk
 /// that the chunker cuts, so an inline content is always exactly one chunk.
 pub const INLINE_BYTES: usize = 16 * 1024;

@@ -1,0 +1,417 @@
+//! Looking at the disk: the scan is the truth, the watcher's hints say where to look.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+
+use quics_reconcile::{NodeId, Subject, Value};
+use quics_types::{EntryId, Mtime, Name, Place};
+
+use super::{Engine, nanos};
+use crate::folder::{Kind, Listing, Member, RelPath, Spot, Stat};
+
+/// Directories that are listed in one step.
+const DIRECTORIES_PER_STEP: usize = 128;
+/// Single paths that are looked at in one step.
+const PATHS_PER_STEP: usize = 1024;
+
+/// What of the disk has to be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Directories to be listed, and whether everything below them is too.
+    directories: VecDeque<(NodeId, bool)>,
+    queued: HashMap<NodeId, bool>,
+    paths: BTreeSet<RelPath>,
+    /// The first look at everything is through.
+    scanned: bool,
+    /// A look at everything is under way.
+    scanning: bool,
+    /// Entries that were looked at since it began.
+    pub(super) seen: u64,
+    /// Since when entries are missing whose deletes have not been proposed yet.
+    pub(super) gone_since: HashMap<EntryId, Mtime>,
+    /// A directory below which something could not be read.
+    pub(super) unreadable: BTreeSet<RelPath>,
+}
+
+impl Look {
+    pub(super) fn pending(&self) -> bool {
+        !self.directories.is_empty() || !self.paths.is_empty()
+    }
+
+    pub(super) fn scanned(&self) -> bool {
+        self.scanned
+    }
+
+    pub(super) fn scanning(&self) -> bool {
+        self.scanning
+    }
+
+    fn queue(&mut self, directory: NodeId, deep: bool) {
+        match self.queued.get_mut(&directory) {
+            Some(known) => *known |= deep,
+            None => {
+                self.queued.insert(directory, deep);
+                self.directories.push_back((directory, deep));
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Looks at everything again.
+    pub(super) fn rescan(&mut self) {
+        self.look.scanning = true;
+        self.look.seen = 0;
+        self.look.unreadable.clear();
+        self.look.queue(NodeId::STAGE, true);
+        self.look.queue(NodeId::TOP, true);
+        for id in std::mem::take(&mut self.blocked) {
+            self.trees.mark(id);
+        }
+    }
+
+    /// The watcher's hints: these paths may have changed.
+    pub(super) fn touched(&mut self, paths: Vec<RelPath>) {
+        for path in paths {
+            if path.is_root() { self.look.queue(NodeId::TOP, false) } else { drop(self.look.paths.insert(path)) }
+        }
+    }
+
+    /// Looks at a part of what has to be looked at.
+    pub(super) fn look_around(&mut self) {
+        if !self.look.pending() {
+            return;
+        }
+        if self.look.scanning && !self.check_folder() {
+            return;
+        }
+        for _ in 0..PATHS_PER_STEP {
+            let Some(path) = self.look.paths.pop_first() else { break };
+            self.look_at_path(&path);
+        }
+        let mut batch = Vec::new();
+        while batch.len() < DIRECTORIES_PER_STEP {
+            let Some((node, _)) = self.look.directories.pop_front() else { break };
+            let deep = self.look.queued.remove(&node).unwrap_or(false);
+            if let Some(path) = self.path_of(node) {
+                batch.push((node, deep, path));
+            }
+        }
+        let paths: Vec<RelPath> = batch.iter().map(|(_, _, path)| path.clone()).collect();
+        let listings = self.folder.list_many(&paths);
+        for ((node, deep, path), listing) in batch.into_iter().zip(listings) {
+            match listing {
+                Ok(listing) => self.take_listing(node, deep, &path, listing),
+                Err(error) => self.not_listed(node, &path, &error),
+            }
+        }
+        self.trees.bind();
+        if !self.look.pending() && self.look.scanning {
+            self.look.scanning = false;
+            self.look.scanned = true;
+        }
+    }
+
+    fn not_listed(&mut self, node: NodeId, path: &RelPath, error: &io::Error) {
+        if node == NodeId::TOP || node == NodeId::STAGE {
+            self.check_folder();
+        } else if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+            if let Some(parent) = self.trees.node(node).map(|it| it.parent) {
+                self.look.queue(parent, false);
+            }
+        } else {
+            self.problem(path, format!("cannot be read: {error}"));
+            self.look.unreadable.insert(path.clone());
+        }
+    }
+
+    fn take_listing(&mut self, node: NodeId, deep: bool, path: &RelPath, listing: Listing) {
+        if self.trees.node(node).is_none() {
+            return;
+        }
+        self.problems.remove(path);
+        self.look.unreadable.remove(path);
+        for (name, reason) in listing.unusable {
+            let shown = Name::new(name).map(|name| path.join(&name)).unwrap_or_else(|_| path.clone());
+            self.problem(&shown, reason);
+        }
+        let mut gone: BTreeSet<Name> =
+            self.trees.node(node).map(|it| it.children.keys().cloned().collect()).unwrap_or_default();
+        for Member { name, stat } in listing.members {
+            let member = path.join(&name);
+            match stat {
+                Ok(stat) => {
+                    let ignored = node != NodeId::STAGE && self.filter.ignored(&member, stat.kind == Kind::Directory);
+                    if !ignored {
+                        gone.remove(&name);
+                        self.look.seen += 1;
+                        self.see(node, name, member, stat, deep);
+                    }
+                }
+                Err(reason) => {
+                    gone.remove(&name);
+                    self.problem(&member, reason);
+                }
+            }
+        }
+        for name in gone {
+            if let Some(child) = self.trees.child(node, &name) {
+                self.vanished(child);
+            }
+        }
+    }
+
+    fn look_at_path(&mut self, path: &RelPath) {
+        let Some((parent, name)) = self.resolve(path) else {
+            // Its directory is not known: the nearest known one above is listed.
+            let above = self.nearest(path);
+            self.look.queue(above, false);
+            return;
+        };
+        if self.filter.touched(path) {
+            self.rescan();
+        }
+        let Some(dir) = self.path_of(parent) else { return };
+        let spot = Spot { dir, name: name.clone() };
+        match self.folder.stat(&spot) {
+            Ok(Some(stat)) => {
+                if self.filter.ignored(path, stat.kind == Kind::Directory) {
+                    return;
+                }
+                self.see(parent, name, path.clone(), stat, false);
+                if stat.kind == Kind::Directory
+                    && let Some(node) = self.trees.child(parent, &spot.name)
+                {
+                    self.look.queue(node, false);
+                }
+            }
+            Ok(None) => {
+                if let Some(node) = self.trees.child(parent, &name) {
+                    self.vanished(node);
+                }
+            }
+            Err(error) => self.problem(path, format!("cannot be looked at: {error}")),
+        }
+        self.trees.bind();
+    }
+
+    /// The directory node and the name that a path stands for, if the directory is known.
+    pub(super) fn resolve(&self, path: &RelPath) -> Option<(NodeId, Name)> {
+        let mut names = path.as_bytes().split(|byte| *byte == b'/').peekable();
+        let mut at = NodeId::TOP;
+        while let Some(part) = names.next() {
+            let name = Name::new(bytes::Bytes::copy_from_slice(part)).ok()?;
+            if names.peek().is_none() {
+                return Some((at, name));
+            }
+            at = self.trees.child(at, &name)?;
+        }
+        None
+    }
+
+    fn nearest(&self, path: &RelPath) -> NodeId {
+        let mut at = NodeId::TOP;
+        for part in path.as_bytes().split(|byte| *byte == b'/') {
+            let Ok(name) = Name::new(bytes::Bytes::copy_from_slice(part)) else { break };
+            match self.trees.child(at, &name) {
+                Some(child) if self.trees.node(child).is_some_and(|it| it.value == Some(Value::Directory)) => at = child,
+                _ => break,
+            }
+        }
+        at
+    }
+
+    /// Takes in what a look showed of one name.
+    fn see(&mut self, parent: NodeId, name: Name, path: RelPath, stat: Stat, deep: bool) {
+        let known = self.trees.child(parent, &name);
+        if let Some(node) = known {
+            let old = self.stats.get(&node).copied();
+            let same = old == Some(stat) && !(self.racy.contains(&node) && self.settled_since(&stat));
+            if !same {
+                if old.is_some_and(|old| old.kind == Kind::Directory && stat.kind != Kind::Directory) {
+                    self.vanished(node);
+                    return self.see(parent, name, path, stat, deep);
+                }
+                let value = self.known_value(parent, &name, &stat, Some(node));
+                self.update(node, stat, value);
+            }
+            if stat.kind == Kind::Directory && (deep || old.is_none_or(|old| old.inode != stat.inode)) {
+                self.look.queue(node, deep);
+            }
+        } else {
+            let value = self.known_value(parent, &name, &stat, None);
+            let node = self.appear(parent, name, stat, value);
+            if stat.kind == Kind::Directory {
+                self.look.queue(node, true);
+            }
+        }
+        if stat.kind == Kind::Other {
+            self.problem(&path, "is a FIFO, socket, device or another file system, which is not synced".to_owned());
+        } else {
+            self.problems.remove(&path);
+        }
+    }
+
+    /// Makes a node known together with its stat.
+    pub(super) fn appear(&mut self, parent: NodeId, name: Name, stat: Stat, value: Option<Value>) -> NodeId {
+        if let Some(old) = self.trees.child(parent, &name) {
+            self.vanished(old);
+        }
+        let node = self.trees.appear(parent, name, stat.inode, value, mode_of(&stat), stat.mtime);
+        self.stats.insert(node, stat);
+        node
+    }
+
+    /// Makes a node's new stat known.
+    pub(super) fn update(&mut self, node: NodeId, stat: Stat, value: Option<Value>) {
+        self.stats.insert(node, stat);
+        if value.is_none() {
+            self.racy.remove(&node);
+        }
+        self.trees.change(node, stat.inode, value, mode_of(&stat), stat.mtime);
+        if let Some(entry) = self.trees.node(node).and_then(|it| it.entry) {
+            self.trees.mark_changed(entry);
+        }
+    }
+
+    /// A node is off the disk, with everything below it.
+    pub(super) fn vanished(&mut self, node: NodeId) {
+        let mut below = vec![node];
+        while let Some(node) = below.pop() {
+            if let Some(it) = self.trees.node(node) {
+                below.extend(it.children.values().copied());
+            }
+            self.stats.remove(&node);
+            self.racy.remove(&node);
+            self.contents.forget_node(node);
+        }
+        self.trees.vanish(node);
+    }
+
+    /// Whether a file whose content was read too soon after its last change has been left alone long enough since to
+    /// be read once more.
+    fn settled_since(&mut self, stat: &Stat) -> bool {
+        !stat.racy(self.folder.now())
+    }
+
+    /// What a stat says of the content without reading it.
+    fn known_value(&mut self, parent: NodeId, name: &Name, stat: &Stat, node: Option<NodeId>) -> Option<Value> {
+        match stat.kind {
+            Kind::Directory => return Some(Value::Directory),
+            Kind::Other => return None,
+            Kind::File | Kind::Link => {}
+        }
+        if let Some(node) = node
+            && let (Some(old), Some(it)) = (self.stats.get(&node), self.trees.node(node))
+            && old.same_content(stat)
+            && old.ctime == stat.ctime
+            && !self.racy.contains(&node)
+        {
+            return it.value.clone();
+        }
+        let place = self.trees.node(parent)?.entry.map(|parent| Place { parent, name: name.clone() });
+        let named = place.and_then(|place| self.trees.synced_at(&place));
+        if let Some(entry) = named
+            && let Some((agreed, false)) = self.agreed.get(&entry)
+            && agreed == stat
+        {
+            return self.agreed_value(entry);
+        }
+        // A rename changes the ctime: inode, birth, size and mtime have to do, and no second name may be there.
+        let entry = self.trees.synced_by_inode(stat.inode).filter(|entry| Some(*entry) != named)?;
+        let (agreed, racy) = self.agreed.get(&entry)?;
+        let here = node.is_some() && self.trees.node_of(entry) == node;
+        let moved = agreed.same_content(stat) && !racy && stat.links == 1 && !here;
+        if moved { self.agreed_value(entry) } else { None }
+    }
+
+    fn agreed_value(&self, entry: EntryId) -> Option<Value> {
+        self.trees.base(entry).map(|base| base.value.clone())
+    }
+
+    /// The path of a node; `None` when it is gone.
+    pub(super) fn path_of(&self, node: NodeId) -> Option<RelPath> {
+        if node == NodeId::STAGE {
+            return Some(RelPath::stage());
+        }
+        if node == NodeId::TOP {
+            return Some(RelPath::root());
+        }
+        let it = self.trees.node(node)?;
+        let mut names = vec![it.name.clone()];
+        let mut at = it.parent;
+        while at != NodeId::TOP && at != NodeId::STAGE {
+            let it = self.trees.node(at)?;
+            names.push(it.name.clone());
+            at = it.parent;
+        }
+        let top = if at == NodeId::STAGE { RelPath::stage() } else { RelPath::root() };
+        Some(names.iter().rev().fold(top, |path, name| path.join(name)))
+    }
+
+    /// The spot of a node.
+    pub(super) fn spot_of(&self, node: NodeId) -> Option<Spot> {
+        let it = self.trees.node(node)?;
+        Some(Spot { dir: self.path_of(it.parent)?, name: it.name.clone() })
+    }
+
+    /// Looks at a node's name again: what is there is not what was expected.
+    pub(super) fn look_again(&mut self, spot: &Spot) {
+        if spot.dir == RelPath::stage() {
+            self.look.queue(NodeId::STAGE, true);
+        } else {
+            self.look.paths.insert(spot.path());
+        }
+    }
+
+    pub(super) fn problem(&mut self, path: &RelPath, reason: String) {
+        const KEPT: usize = 10_000;
+        if self.problems.len() < KEPT || self.problems.contains_key(path) {
+            self.problems.insert(path.clone(), reason);
+        }
+    }
+
+    /// Whether an entry or a node is in a part of the tree that is ignored or could not be read: then nothing is
+    /// concluded from what is not there.
+    pub(super) fn out_of_sight(&self, subject: Subject) -> bool {
+        if self.look.unreadable.is_empty() && !self.filter.active() {
+            return false;
+        }
+        let path = match subject {
+            Subject::Node(_) => return false, // it would not be known
+            Subject::Entry(id) => {
+                let here = self.trees.node_of(id).and_then(|node| self.path_of(node));
+                here.or_else(|| {
+                    let place = match (self.trees.base(id), self.trees.remote(id)) {
+                        (Some(base), _) => &base.place,
+                        (None, Some(row)) => &row.place,
+                        (None, None) => return None,
+                    };
+                    let parent = self.trees.node_of(place.parent)?;
+                    Some(self.path_of(parent)?.join(&place.name))
+                })
+            }
+        };
+        let Some(path) = path else { return false };
+        let directory = match subject {
+            Subject::Entry(id) => self.trees.remote(id).is_some_and(|row| row.value.is_directory()),
+            Subject::Node(_) => false,
+        };
+        self.filter.ignored(&path, directory) || self.look.unreadable.iter().any(|above| is_below(&path, above))
+    }
+
+    /// How long ago a file was changed, in nanoseconds by the folder's clock.
+    pub(super) fn age(&mut self, stat: &Stat) -> i64 {
+        nanos(self.folder.now()).saturating_sub(nanos(stat.mtime.max(stat.ctime)))
+    }
+}
+
+fn is_below(path: &RelPath, above: &RelPath) -> bool {
+    let (path, above) = (path.as_bytes(), above.as_bytes());
+    path.len() > above.len() && path.starts_with(above) && path[above.len()] == b'/'
+}
+
+/// Links have no permission bits of their own.
+fn mode_of(stat: &Stat) -> u32 {
+    if stat.kind == Kind::Link { 0o777 } else { stat.mode }
+}

@@ -1,0 +1,380 @@
+//! A simulated disk: inodes, names and a clock that moves with every operation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use quics_client::folder::{Folder, Identity, Kind, Listing, Member, Op, Outcome, RelPath, Source, Spot, Stat};
+use quics_types::{Digest, Mtime, Name};
+
+/// What lies behind an inode.
+#[derive(Debug, Clone)]
+pub struct Inode {
+    pub kind: Kind,
+    /// A file's content or a link's target; unique to each write of a user.
+    pub token: String,
+    /// Whether the file is as if it were too large to ride inside a message.
+    pub big: bool,
+    pub mode: u32,
+    pub mtime: Mtime,
+    pub ctime: Mtime,
+    pub members: BTreeMap<String, u64>,
+}
+
+impl Inode {
+    pub fn size(&self) -> u64 {
+        let len = self.token.len() as u64;
+        if self.big { len + 100_000 } else { len }
+    }
+
+    pub fn content(&self) -> Digest {
+        content_of(&self.token, self.big)
+    }
+}
+
+/// The content id of a token.
+pub fn content_of(token: &str, big: bool) -> Digest {
+    if big {
+        Digest::of(format!("big {token}").as_bytes())
+    } else {
+        quics_chunks::inline_content(token.as_bytes()).expect("tokens are small").0
+    }
+}
+
+/// All inodes of one device.
+#[derive(Debug)]
+pub struct Tree {
+    pub inodes: BTreeMap<u64, Inode>,
+    pub next: u64,
+    pub clock: i64,
+    /// Fetched files by name.
+    pub incoming: BTreeMap<String, (String, bool)>,
+    /// Operations that still succeed before the process dies.
+    pub dies_after: Option<usize>,
+    pub died: bool,
+    /// Paths that changed, for the watcher.
+    pub touched: BTreeSet<Vec<u8>>,
+    /// Operations of the agent, to see that a quiet one does nothing.
+    pub applied: u64,
+}
+
+pub const TOP: u64 = 1;
+pub const STAGE: u64 = 2;
+
+impl Tree {
+    pub fn new() -> Self {
+        let dir = Inode {
+            kind: Kind::Directory,
+            token: String::new(),
+            big: false,
+            mode: 0o755,
+            mtime: Mtime::default(),
+            ctime: Mtime::default(),
+            members: BTreeMap::new(),
+        };
+        Self {
+            inodes: BTreeMap::from([(TOP, dir.clone()), (STAGE, dir)]),
+            next: 3,
+            clock: 1_000_000_000_000,
+            incoming: BTreeMap::new(),
+            dies_after: None,
+            died: false,
+            touched: BTreeSet::new(),
+            applied: 0,
+        }
+    }
+
+    pub fn now(&mut self) -> Mtime {
+        self.clock += 1_000_000;
+        Mtime { seconds: self.clock / 1_000_000_000, nanos: u32::try_from(self.clock % 1_000_000_000).unwrap() }
+    }
+
+    pub fn add(&mut self, kind: Kind, token: &str, big: bool, mode: u32) -> u64 {
+        let now = self.now();
+        let inode = self.next;
+        self.next += 1;
+        let it = Inode { kind, token: token.to_owned(), big, mode, mtime: now, ctime: now, members: BTreeMap::new() };
+        self.inodes.insert(inode, it);
+        inode
+    }
+
+    pub fn members(&self, dir: u64) -> &BTreeMap<String, u64> {
+        &self.inodes[&dir].members
+    }
+
+    pub fn link(&mut self, dir: u64, name: &str, inode: u64) {
+        let now = self.now();
+        self.touch(dir, name);
+        self.inodes.get_mut(&dir).unwrap().members.insert(name.to_owned(), inode);
+        self.inodes.get_mut(&inode).unwrap().ctime = now;
+    }
+
+    pub fn unlink(&mut self, dir: u64, name: &str) -> Option<u64> {
+        self.touch(dir, name);
+        self.inodes.get_mut(&dir).unwrap().members.remove(name)
+    }
+
+    pub fn touch(&mut self, dir: u64, name: &str) {
+        if let Some(path) = self.path(dir) {
+            self.touched.insert(if path.is_empty() { name.into() } else { format!("{path}/{name}").into() });
+        }
+    }
+
+    /// The path of a directory; `None` when it is not below the top.
+    pub fn path(&self, dir: u64) -> Option<String> {
+        let (mut parts, mut at) = (Vec::new(), dir);
+        while at != TOP {
+            let (parent, name) = self.inodes.iter().find_map(|(parent, it)| {
+                it.members.iter().find(|(_, inode)| **inode == at).map(|(name, _)| (*parent, name.clone()))
+            })?;
+            parts.push(name);
+            at = parent;
+        }
+        parts.reverse();
+        Some(parts.join("/"))
+    }
+
+    /// Every name below the top: directory, name, inode; parents first.
+    pub fn walk(&self) -> Vec<(u64, String, u64)> {
+        self.walk_from(TOP)
+    }
+
+    pub fn walk_from(&self, top: u64) -> Vec<(u64, String, u64)> {
+        let (mut all, mut todo) = (Vec::new(), vec![top]);
+        while let Some(dir) = todo.pop() {
+            for (name, inode) in self.members(dir) {
+                all.push((dir, name.clone(), *inode));
+                if self.inodes[inode].kind == Kind::Directory {
+                    todo.push(*inode);
+                }
+            }
+        }
+        all
+    }
+
+    pub fn inside(&self, below: u64, top: u64) -> bool {
+        below == top || self.walk_from(top).iter().any(|(_, _, inode)| *inode == below)
+    }
+
+    fn find(&self, path: &RelPath) -> io::Result<u64> {
+        let stage = RelPath::stage();
+        let (mut at, rest) = match path.as_bytes().strip_prefix(stage.as_bytes()) {
+            Some(rest) => (STAGE, rest.strip_prefix(b"/").unwrap_or(rest)),
+            None => (TOP, path.as_bytes()),
+        };
+        for part in rest.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            let it = &self.inodes[&at];
+            let name = std::str::from_utf8(part).unwrap();
+            at = *it.members.get(name).ok_or(io::ErrorKind::NotFound)?;
+        }
+        if self.inodes[&at].kind == Kind::Directory { Ok(at) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    }
+
+    fn at(&self, spot: &Spot) -> io::Result<(u64, String, Option<u64>)> {
+        let dir = self.find(&spot.dir)?;
+        let name = spot.name.to_string();
+        let inode = self.members(dir).get(&name).copied();
+        Ok((dir, name, inode))
+    }
+
+    pub fn stat(&self, inode: u64) -> Stat {
+        let it = &self.inodes[&inode];
+        Stat {
+            kind: it.kind,
+            inode,
+            born: 0,
+            size: it.size(),
+            mtime: it.mtime,
+            ctime: it.ctime,
+            mode: it.mode,
+            links: 1,
+        }
+    }
+
+    /// The inode at a spot, if it is as expected.
+    fn expected(&self, spot: &Spot, expected: &Stat) -> io::Result<Option<(u64, String, u64)>> {
+        let (dir, name, inode) = self.at(spot)?;
+        let Some(inode) = inode else { return Ok(None) };
+        let now = self.stat(inode);
+        let same = if expected.kind == Kind::Directory {
+            (now.kind, now.inode) == (expected.kind, expected.inode)
+        } else {
+            now == *expected
+        };
+        Ok(same.then_some((dir, name, inode)))
+    }
+
+    fn make(&mut self, source: &Source, mode: u32, mtime: Mtime) -> u64 {
+        let (token, big) = match source {
+            Source::Inline(bytes) => (String::from_utf8(bytes.to_vec()).unwrap(), false),
+            Source::Incoming(name) => self.incoming.remove(&name.to_string()).expect("a fetched file is there"),
+        };
+        let inode = self.add(Kind::File, &token, big, mode);
+        self.inodes.get_mut(&inode).unwrap().mtime = mtime;
+        inode
+    }
+
+    fn put_new(&mut self, at: &Spot, inode: impl FnOnce(&mut Self) -> u64) -> io::Result<Option<Stat>> {
+        let (dir, name, there) = self.at(at)?;
+        if there.is_some() {
+            return Ok(None);
+        }
+        let inode = inode(self);
+        self.link(dir, &name, inode);
+        Ok(Some(self.stat(inode)))
+    }
+
+    fn put_over(
+        &mut self,
+        at: &Spot,
+        expected: &Stat,
+        inode: impl FnOnce(&mut Self) -> u64,
+    ) -> io::Result<Option<Stat>> {
+        let Some((dir, name, old)) = self.expected(at, expected)? else { return Ok(None) };
+        if !self.members(old).is_empty() {
+            return Ok(None);
+        }
+        let inode = inode(self);
+        let mode = self.inodes[&old].mode;
+        if self.inodes[&inode].kind == Kind::File && self.inodes[&old].kind == Kind::File {
+            self.inodes.get_mut(&inode).unwrap().mode = mode;
+        }
+        self.link(dir, &name, inode);
+        Ok(Some(self.stat(inode)))
+    }
+
+    fn apply(&mut self, op: &Op) -> io::Result<Option<Stat>> {
+        match op {
+            Op::MakeDir { at, mode } => self.put_new(at, |it| it.add(Kind::Directory, "", false, *mode)),
+            Op::MakeFile { at, source, mode, mtime } => self.put_new(at, |it| it.make(source, *mode, *mtime)),
+            Op::MakeLink { at, target } => {
+                let token = String::from_utf8(target.to_vec()).unwrap();
+                self.put_new(at, |it| it.add(Kind::Link, &token, false, 0o777))
+            }
+            Op::ReplaceWithFile { at, expected, source, mode, mtime } => {
+                self.put_over(at, expected, |it| it.make(source, *mode, *mtime))
+            }
+            Op::ReplaceWithDir { at, expected, mode } => {
+                self.put_over(at, expected, |it| it.add(Kind::Directory, "", false, *mode))
+            }
+            Op::ReplaceWithLink { at, expected, target } => {
+                let token = String::from_utf8(target.to_vec()).unwrap();
+                self.put_over(at, expected, |it| it.add(Kind::Link, &token, false, 0o777))
+            }
+            Op::Remove { at, expected } => {
+                let Some((dir, name, inode)) = self.expected(at, expected)? else { return Ok(None) };
+                if !self.members(inode).is_empty() {
+                    return Ok(None);
+                }
+                let stat = self.stat(inode);
+                self.unlink(dir, &name);
+                Ok(Some(stat))
+            }
+            Op::Move { from, expected, to } => {
+                let (dir, name, there) = self.at(to)?;
+                let Some((old_dir, old_name, inode)) = self.expected(from, expected)? else { return Ok(None) };
+                if there.is_some() || self.inside(dir, inode) {
+                    return Ok(None);
+                }
+                self.unlink(old_dir, &old_name);
+                self.link(dir, &name, inode);
+                Ok(Some(self.stat(inode)))
+            }
+            Op::SetAttributes { at, expected, mode, mtime } => {
+                let Some((dir, name, inode)) = self.expected(at, expected)? else { return Ok(None) };
+                let now = self.now();
+                self.touch(dir, &name);
+                let it = self.inodes.get_mut(&inode).unwrap();
+                (it.mode, it.ctime) = (*mode, now);
+                it.mtime = mtime.unwrap_or(it.mtime);
+                Ok(Some(self.stat(inode)))
+            }
+        }
+    }
+}
+
+/// The folder seam over a simulated disk.
+#[derive(Debug, Clone)]
+pub struct SimFolder(pub Arc<Mutex<Tree>>);
+
+impl SimFolder {
+    pub fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Folder for SimFolder {
+    fn list(&mut self, dir: &RelPath) -> io::Result<Listing> {
+        let tree = self.tree();
+        let dir = tree.find(dir)?;
+        let member = |(name, inode): (&String, &u64)| Member {
+            name: Name::new(name.clone()).unwrap(),
+            stat: Ok(tree.stat(*inode)),
+        };
+        Ok(Listing { members: tree.members(dir).iter().map(member).collect(), unusable: Vec::new() })
+    }
+
+    fn stat(&mut self, at: &Spot) -> io::Result<Option<Stat>> {
+        let tree = self.tree();
+        match tree.at(at) {
+            Ok((_, _, inode)) => Ok(inode.map(|inode| tree.stat(inode))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_small(&mut self, at: &Spot) -> io::Result<Option<(Bytes, Stat)>> {
+        let tree = self.tree();
+        let Ok((_, _, Some(inode))) = tree.at(at) else { return Ok(None) };
+        let it = &tree.inodes[&inode];
+        if it.kind != Kind::File || it.big {
+            return Ok(None);
+        }
+        Ok(Some((Bytes::from(it.token.clone()), tree.stat(inode))))
+    }
+
+    fn read_link(&mut self, at: &Spot) -> io::Result<Bytes> {
+        let tree = self.tree();
+        match tree.at(at)? {
+            (_, _, Some(inode)) if tree.inodes[&inode].kind == Kind::Link => {
+                Ok(Bytes::from(tree.inodes[&inode].token.clone()))
+            }
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let mut tree = self.tree();
+        let mut outcomes = Vec::new();
+        for op in ops {
+            if let Some(left) = &mut tree.dies_after {
+                if *left == 0 {
+                    tree.died = true;
+                    outcomes.push(Outcome::Failed(io::Error::other("the process is dead")));
+                    continue;
+                }
+                *left -= 1;
+            }
+            tree.applied += 1;
+            outcomes.push(match tree.apply(op) {
+                Ok(Some(stat)) => Outcome::Done(stat),
+                Ok(None) => Outcome::Differs,
+                Err(error) => Outcome::Failed(error),
+            });
+        }
+        outcomes
+    }
+
+    fn make_durable(&mut self, _spots: &[Spot]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn now(&mut self) -> Mtime {
+        self.tree().now()
+    }
+
+    fn check_identity(&mut self) -> io::Result<Identity> {
+        Ok(Identity::Same)
+    }
+}
