@@ -1,0 +1,134 @@
+//! The way into an engine thread: ordered, bounded by bytes, and never lossy without saying so.
+//!
+//! What comes from the server or from transfers waits for room, so a slow root slows its peers' streams down (flow
+//! control) instead of filling memory. What the watcher saw never waits: where there is no room, the thread is told
+//! that anything may have changed, and the scan finds out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::view::{Explained, OpenConflict};
+use crate::engine::Event;
+use crate::folder::RelPath;
+
+/// Bytes that wait for one engine at most: enough for a few of the largest messages.
+const ROOM: usize = 16 << 20;
+/// Room is counted in units of this many bytes.
+const UNIT: usize = 1 << 10;
+
+/// One thing for the engine thread to do.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the engine.
+    Event(Event),
+    /// The streams to the server are open, as session `0` of this life of the agent; its number goes on what the
+    /// engine asks for from now on.
+    Connected(u64),
+    /// A question about one path.
+    Explain(RelPath, oneshot::Sender<Explained>),
+    /// A question about the open conflicts.
+    Conflicts(oneshot::Sender<Vec<OpenConflict>>),
+    /// Answered when everything before it was handled and its effect on the view is published.
+    Barrier(oneshot::Sender<()>),
+    /// Ends the thread.
+    Stop,
+}
+
+/// The sending end; clones send to the same thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    queue: mpsc::UnboundedSender<(Input, Option<OwnedSemaphorePermit>)>,
+    room: Arc<Semaphore>,
+    overflow: Arc<AtomicBool>,
+}
+
+/// The thread's end.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    queue: mpsc::UnboundedReceiver<(Input, Option<OwnedSemaphorePermit>)>,
+    overflow: Arc<AtomicBool>,
+}
+
+/// Makes the two ends.
+pub(crate) fn inbox() -> (Inbox, Mail) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let overflow = Arc::new(AtomicBool::new(false));
+    let inbox = Inbox { queue: sender, room: Arc::new(Semaphore::new(ROOM / UNIT)), overflow: overflow.clone() };
+    (inbox, Mail { queue: receiver, overflow })
+}
+
+impl Inbox {
+    /// Hands over an event of about `bytes` bytes, waiting for room. `false`: the thread has ended.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped has handed over nothing.
+    pub(crate) async fn send(&self, event: Event, bytes: usize) -> bool {
+        let units = (bytes / UNIT + 1).min(ROOM / UNIT);
+        // At most ROOM / UNIT, which fits.
+        let Ok(permit) = self.room.clone().acquire_many_owned(units as u32).await else { return false };
+        self.queue.send((Input::Event(event), Some(permit))).is_ok()
+    }
+
+    /// Hands over what the watcher saw, at once: events of these, or none where there is no room.
+    pub(crate) fn touch(&self, event: Event) {
+        match self.room.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let _ended = self.queue.send((Input::Event(event), Some(permit)));
+            }
+            // The queue is full, so the thread will come by and see this.
+            Err(_) => self.overflow.store(true, Ordering::Release),
+        }
+    }
+
+    /// Hands over something that is rare and small, at once. `false`: the thread has ended.
+    pub(crate) fn control(&self, input: Input) -> bool {
+        self.queue.send((input, None)).is_ok()
+    }
+}
+
+impl Mail {
+    /// Waits for the next thing; `None` when nobody can send any more.
+    pub(crate) async fn next(&mut self) -> Option<Input> {
+        self.queue.recv().await.map(|(input, _room)| input)
+    }
+
+    /// Takes the next thing if it is there.
+    pub(crate) fn take(&mut self) -> Option<Input> {
+        if self.overflow.swap(false, Ordering::AcqRel) {
+            return Some(Input::Event(Event::Overflow));
+        }
+        self.queue.try_recv().ok().map(|(input, _room)| input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_inbox_makes_senders_wait_and_loses_nothing() {
+        let (inbox, mut mail) = inbox();
+        assert!(inbox.send(Event::Tick, ROOM).await);
+        let waiting = inbox.clone();
+        let sender = tokio::spawn(async move { waiting.send(Event::Disconnected, 1).await });
+        assert!(inbox.control(Input::Stop));
+        assert!(matches!(mail.next().await, Some(Input::Event(Event::Tick))));
+        assert!(matches!(mail.next().await, Some(Input::Stop)));
+        assert!(matches!(mail.next().await, Some(Input::Event(Event::Disconnected))));
+        assert!(sender.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_the_watcher_saw_without_room_becomes_an_overflow() {
+        let (inbox, mut mail) = inbox();
+        assert!(inbox.send(Event::Tick, ROOM).await);
+        inbox.touch(Event::Touched(vec![RelPath::root()]));
+        assert!(matches!(mail.take(), Some(Input::Event(Event::Overflow))));
+        assert!(matches!(mail.take(), Some(Input::Event(Event::Tick))));
+        assert!(mail.take().is_none());
+        inbox.touch(Event::Touched(vec![RelPath::root()]));
+        assert!(matches!(mail.take(), Some(Input::Event(Event::Touched(_)))));
+    }
+}

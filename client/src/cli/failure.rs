@@ -1,0 +1,81 @@
+//! How a command ends.
+
+use tonic::{Code, Status};
+
+use crate::{account, agent, home};
+
+/// Done.
+pub(super) const DONE: u8 = 0;
+/// Failed.
+pub(super) const FAILED: u8 = 1;
+/// Wrong use of the command line.
+pub(super) const USAGE: u8 = 2;
+/// Something waits for a person.
+pub(super) const WAITING: u8 = 3;
+/// The server cannot be reached.
+pub(super) const UNREACHABLE: u8 = 4;
+
+/// Why a command ended without its result: one sentence and an exit code.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) code: u8,
+    /// Empty: nobody reads any more.
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { code: FAILED, text: text.into() }
+    }
+
+    pub(super) fn usage(text: impl Into<String>) -> Self {
+        Self { code: USAGE, text: text.into() }
+    }
+
+    pub(super) fn print(&self) {
+        if !self.text.is_empty() {
+            eprintln!("quics: {}", self.text);
+        }
+    }
+}
+
+impl From<home::Error> for Failure {
+    fn from(error: home::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<account::Error> for Failure {
+    fn from(error: account::Error) -> Self {
+        let code = if error.is_unreachable() { UNREACHABLE } else { FAILED };
+        Self { code, text: error.to_string() }
+    }
+}
+
+impl From<agent::Error> for Failure {
+    fn from(error: agent::Error) -> Self {
+        Status::from(error).into()
+    }
+}
+
+impl From<Status> for Failure {
+    /// What the agent said: its message is the sentence.
+    fn from(status: Status) -> Self {
+        let code = if status.code() == Code::Unavailable { UNREACHABLE } else { FAILED };
+        let text = match status.message() {
+            "" => format!("the agent failed ({:?})", status.code()),
+            text => crate::text::line(text),
+        };
+        Self { code, text }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// Of writing to stdout: who does not read on has what it wants.
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self { code: DONE, text: String::new() };
+        }
+        Self::new(format!("cannot write the result: {error}"))
+    }
+}

@@ -1,0 +1,351 @@
+//! `quics status`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use quics_proto::agent::v1::{Connection, GetStatusRequest, RootState, RootStatus, Status as AgentStatus, WatchStatusRequest};
+use serde::Serialize;
+
+use super::failure::{DONE, FAILED};
+use super::{Context, Failure, context, output, progress, roots};
+
+const EXAMPLES: &str = "\
+Examples:
+  quics status
+  quics status ~/Documents --json
+  quics status --watch                  live, until Ctrl-C
+  quics status --wait --timeout 60      return when everything is in sync (exit code 3: something waits for you)";
+
+/// Show what is in sync and what is not
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Status {
+    /// A synced directory, or anything in it [default: all]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// Go on showing it as it changes; with --json one object a line
+    #[arg(long, conflicts_with = "wait")]
+    watch: bool,
+    /// Return when everything that is there now is in sync
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: give up after so long
+    #[arg(long, requires = "wait", value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct StatusJson {
+    program: String,
+    device_id: String,
+    device: String,
+    user: String,
+    server: String,
+    connection: &'static str,
+    paused: bool,
+    process_id: u32,
+    roots: Vec<RootJson>,
+}
+
+#[derive(Serialize)]
+struct RootJson {
+    id: String,
+    name: String,
+    #[serde(flatten)]
+    path: output::PathJson,
+    state: &'static str,
+    role: &'static str,
+    entries: u64,
+    outgoing: u64,
+    outgoing_bytes: u64,
+    incoming: u64,
+    incoming_bytes: u64,
+    conflicts: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hold: String,
+    problem_count: u64,
+    problems: Vec<ProblemJson>,
+    progress: ProgressJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<CursorJson>,
+}
+
+#[derive(Serialize)]
+struct ProblemJson {
+    #[serde(flatten)]
+    path: output::PathJson,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct ProgressJson {
+    scanned_entries: u64,
+    hashed_bytes: u64,
+    hash_total_bytes: u64,
+    sent_bytes: u64,
+    send_total_bytes: u64,
+    received_bytes: u64,
+    receive_total_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct CursorJson {
+    epoch: String,
+    seq: u64,
+}
+
+impl Status {
+    pub(super) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let mut agent = context.agent().await?;
+        let only = self.path.as_deref().map(context::place).transpose()?;
+        if self.watch {
+            return self.watch(context, &mut agent, only).await;
+        }
+        let status = agent.get_status(GetStatusRequest {}).await?.into_inner().status.unwrap_or_default();
+        let status = narrow(status, only.clone())?;
+        if !self.wait {
+            self.print(&status)?;
+            return Ok(DONE);
+        }
+        let root = only.and_then(|_| status.roots.first().map(|root| root.root_id.clone()));
+        let waiting = progress::wait(context, &mut agent, root);
+        let code = match self.timeout {
+            None => waiting.await?,
+            Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), waiting).await {
+                Ok(waited) => waited?,
+                Err(_elapsed) => {
+                    return Err(Failure { code: FAILED, text: format!("not in sync after {seconds} s: see `quics status`") });
+                }
+            },
+        };
+        if self.json {
+            let status = agent.get_status(GetStatusRequest {}).await?.into_inner().status.unwrap_or_default();
+            self.print(&status)?;
+        }
+        Ok(code)
+    }
+
+    fn print(&self, status: &AgentStatus) -> Result<(), Failure> {
+        if self.json {
+            output::json(&read(status))?;
+        } else {
+            output::line(page(status).trim_end())?;
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, context: &Context, agent: &mut crate::api::Client, only: Option<PathBuf>) -> Result<u8, Failure> {
+        let terminal = console::Term::stdout();
+        let redraws = terminal.is_term() && !self.json;
+        let mut stream = agent.watch_status(WatchStatusRequest {}).await?.into_inner();
+        let mut lines = 0;
+        while let Some(told) = stream.message().await? {
+            let status = narrow(told.status.unwrap_or_default(), only.clone())?;
+            if self.json {
+                output::json_line(&read(&status))?;
+                continue;
+            }
+            let page = page(&status);
+            if redraws {
+                terminal.clear_last_lines(lines)?;
+                let width = usize::from(terminal.size().1);
+                // A line that wraps would be two.
+                let cut: Vec<_> = page.lines().map(|line| console::truncate_str(line, width, "…").into_owned()).collect();
+                lines = cut.len();
+                terminal.write_line(&cut.join("\n"))?;
+            } else {
+                output::line(page.trim_end())?;
+            }
+        }
+        let home = crate::text::path(context.home.path());
+        Err(Failure::new(format!("the agent of {home} has stopped")))
+    }
+}
+
+/// Leaves only the root that holds the path, where one was given.
+fn narrow(mut status: AgentStatus, only: Option<PathBuf>) -> Result<AgentStatus, Failure> {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    if let Some(only) = only {
+        status.roots.retain(|root| only.starts_with(std::ffi::OsStr::from_bytes(&root.path)));
+        if status.roots.is_empty() {
+            return Err(crate::agent::Error::NoRoot { at: only }.into());
+        }
+    }
+    Ok(status)
+}
+
+fn connection(connection: Connection) -> &'static str {
+    match connection {
+        Connection::Unspecified => "unknown",
+        Connection::Offline => "offline",
+        Connection::Quic => "quic",
+        Connection::Tcp => "tcp",
+        Connection::Revoked => "revoked",
+    }
+}
+
+fn state(state: RootState) -> &'static str {
+    match state {
+        RootState::Unspecified => "unknown",
+        RootState::InSync => "in sync",
+        RootState::Scanning => "scanning",
+        RootState::Syncing => "syncing",
+        RootState::Offline => "offline",
+        RootState::Paused => "paused",
+        RootState::Held => "held",
+        RootState::Failed => "failed",
+    }
+}
+
+fn read(status: &AgentStatus) -> StatusJson {
+    StatusJson {
+        program: status.program.clone(),
+        device_id: output::hex(&status.device_id),
+        device: status.device_name.clone(),
+        user: status.user_name.clone(),
+        server: status.server.clone(),
+        connection: connection(status.connection()),
+        paused: status.paused,
+        process_id: status.process_id,
+        roots: status.roots.iter().map(read_root).collect(),
+    }
+}
+
+fn read_root(root: &RootStatus) -> RootJson {
+    let progress = root.progress.unwrap_or_default();
+    let problems = root.problems.iter().map(|problem| ProblemJson {
+        path: output::PathJson::new(&problem.path),
+        reason: problem.reason.clone(),
+    });
+    RootJson {
+        id: output::hex(&root.root_id),
+        name: root.name.clone(),
+        path: output::PathJson::new(&root.path),
+        state: match root.state() {
+            RootState::InSync => "in_sync",
+            other => state(other),
+        },
+        role: roots::role(root.role()),
+        entries: root.entries,
+        outgoing: root.outgoing,
+        outgoing_bytes: root.outgoing_bytes,
+        incoming: root.incoming,
+        incoming_bytes: root.incoming_bytes,
+        conflicts: root.open_conflicts,
+        hold: root.hold.clone(),
+        problem_count: root.problem_count,
+        problems: problems.collect(),
+        progress: ProgressJson {
+            scanned_entries: progress.scanned_entries,
+            hashed_bytes: progress.hashed_bytes,
+            hash_total_bytes: progress.hash_total_bytes,
+            sent_bytes: progress.sent_bytes,
+            send_total_bytes: progress.send_total_bytes,
+            received_bytes: progress.received_bytes,
+            receive_total_bytes: progress.receive_total_bytes,
+        },
+        cursor: root.cursor.map(|cursor| CursorJson { epoch: format!("{:016x}", cursor.epoch), seq: cursor.seq }),
+    }
+}
+
+/// The status for people.
+fn page(status: &AgentStatus) -> String {
+    use std::fmt::Write as _;
+
+    let line = |text: &str| crate::text::line(text);
+    let way = match status.connection() {
+        Connection::Quic => "connected over QUIC".to_owned(),
+        Connection::Tcp => "connected over TCP (QUIC does not get through)".to_owned(),
+        Connection::Offline | Connection::Unspecified => "not connected".to_owned(),
+        Connection::Revoked => "revoked: run `quics leave --force` and join again".to_owned(),
+    };
+    let mut page = format!(
+        "{} of {} at {}: {way}\n",
+        line(&status.device_name),
+        line(&status.user_name),
+        line(&status.server)
+    );
+    // Writing to a String does not fail.
+    let mut say = |text: String| drop(writeln!(page, "{text}"));
+    if status.roots.is_empty() {
+        say("Nothing is synced here yet: `quics add DIR` or `quics clone ROOT DIR`.".to_owned());
+    }
+    for root in &status.roots {
+        say(format!("\n{}  {}  {}", line(&root.name), crate::text::bytes(&root.path), work(root)));
+        if !root.hold.is_empty() {
+            say(format!("  {}", line(&root.hold)));
+        }
+        if root.open_conflicts > 0 {
+            say(format!("  {}: see `quics conflicts`", crate::text::count(root.open_conflicts, "open conflict")));
+        }
+        for problem in root.problems.iter().take(10) {
+            say(format!("  {}: {}", crate::text::bytes(&problem.path), line(&problem.reason)));
+        }
+        let shown = root.problems.len().min(10) as u64;
+        if root.problem_count > shown {
+            say(format!("  and {} more that cannot be synced: see --json", root.problem_count - shown));
+        }
+    }
+    page
+}
+
+/// What a root does, in one line.
+fn work(root: &RootStatus) -> String {
+    let mut text = state(root.state()).to_owned();
+    let progress = root.progress.unwrap_or_default();
+    match root.state() {
+        RootState::Scanning => text.push_str(&format!(", {} entries seen", progress.scanned_entries)),
+        RootState::InSync => text.push_str(&format!(", {} entries", root.entries)),
+        _ => {}
+    }
+    let mut flow = |entries: u64, done: u64, total: u64, what: &str| {
+        if entries > 0 || total > done {
+            text.push_str(&format!(", {entries} to {what}"));
+            if total > 0 {
+                text.push_str(&format!(" ({} of {})", crate::text::size(done), crate::text::size(total)));
+            }
+        }
+    };
+    flow(root.outgoing, progress.sent_bytes, progress.send_total_bytes, "send");
+    flow(root.incoming, progress.received_bytes, progress.receive_total_bytes, "receive");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> AgentStatus {
+        let root = RootStatus {
+            name: "evil\u{1b}[2J".into(),
+            path: (&b"/home/\xff"[..]).into(),
+            state: RootState::Syncing as i32,
+            outgoing: 3,
+            ..Default::default()
+        };
+        AgentStatus {
+            device_name: "laptop".into(),
+            connection: Connection::Tcp as i32,
+            roots: vec![root],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_status_for_people_cannot_drive_their_terminal() {
+        let page = page(&status());
+        assert!(page.contains("TCP") && page.contains("3 to send"), "{page}");
+        assert!(!page.contains('\u{1b}') && page.contains("\\xff"), "{page}");
+    }
+
+    #[test]
+    fn a_path_outside_of_all_roots_is_an_error() {
+        assert!(narrow(status(), Some("/elsewhere".into())).is_err());
+        assert_eq!(narrow(status(), None).unwrap().roots.len(), 1);
+    }
+}
