@@ -18,13 +18,10 @@ struct Door {
 }
 
 impl Gate {
-    pub(crate) fn shut(&self) {
+    /// Holds syncs back until the guard is dropped, also by a test that fails.
+    pub(crate) fn shut(&self) -> Shut {
         self.0.0.lock().unwrap().shut = true;
-    }
-
-    pub(crate) fn open(&self) {
-        self.0.0.lock().unwrap().shut = false;
-        self.0.1.notify_all();
+        Shut(self.clone())
     }
 
     pub(crate) fn passed(&self) -> usize {
@@ -43,6 +40,16 @@ impl Gate {
         let mut door = self.0.1.wait_while(door, |door| door.shut).unwrap();
         door.waiting -= 1;
         door.passed += 1;
+    }
+}
+
+/// Keeps a gate shut.
+pub(crate) struct Shut(Gate);
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        self.0.0.0.lock().unwrap().shut = false;
+        self.0.0.1.notify_all();
     }
 }
 

@@ -29,7 +29,7 @@ fn readers_see_nothing_before_its_sync_and_what_waits_shares_the_next_one() {
     let gate = Gate::default();
     let store = Journaled::open_on(Odd::gated(SimDisk::new(1), &gate), options()).unwrap();
     let before = gate.passed();
-    gate.shut();
+    let shut = gate.shut();
     let mut first = store.submit(put("a", "1")).unwrap();
     gate.wait_until_somebody_waits();
     let rest: Vec<_> = (0..20).map(|n| store.submit(put(format!("b{n}"), "1")).unwrap()).collect();
@@ -37,7 +37,7 @@ fn readers_see_nothing_before_its_sync_and_what_waits_shares_the_next_one() {
     assert_eq!(store.range(b"a", b"z", 100).unwrap(), []);
     assert_eq!(store.latest_range(b"a", b"z", 100).unwrap().len(), 21);
     assert!(first.try_poll().is_none());
-    gate.open();
+    drop(shut);
     for receipt in rest {
         receipt.wait().unwrap();
     }
@@ -50,14 +50,14 @@ fn a_full_queue_is_busy_until_there_is_room() {
     let gate = Gate::default();
     let tight = Options { queue_bytes: 4096, ..options() };
     let store = Arc::new(Journaled::open_on(Odd::gated(SimDisk::new(1), &gate), tight).unwrap());
-    gate.shut();
+    let shut = gate.shut();
     let first = store.submit(put("a", [0; 3000])).unwrap();
     gate.wait_until_somebody_waits();
     assert!(matches!(store.submit(put("b", [0; 3000])), Err(Error::Busy)), "what the writer holds counts");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut room = store.room();
     runtime.block_on(async { assert!(futures_ready(&mut room).await.is_none()) });
-    gate.open();
+    drop(shut);
     runtime.block_on(room);
     store.submit(put("b", [0; 3000])).unwrap().wait().unwrap();
     first.wait().unwrap();

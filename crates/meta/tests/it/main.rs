@@ -7,4 +7,5 @@ mod damage;
 mod disks;
 mod index;
 mod journal;
+mod kill;
 mod power;

@@ -230,7 +230,7 @@ fn what_a_killed_process_wrote_and_the_next_one_showed_outlives_a_power_cut() {
     for seed in 0..50 {
         let (disk, gate) = (SimDisk::new(seed), Gate::default());
         let store = Journaled::open_on(Odd::gated(disk.clone(), &gate), options()).unwrap();
-        gate.shut();
+        let shut = gate.shut();
         let mut batch = Batch::new();
         batch.put("k", vec![7; 1500]);
         let receipt = store.submit(batch).unwrap();
@@ -243,7 +243,7 @@ fn what_a_killed_process_wrote_and_the_next_one_showed_outlives_a_power_cut() {
         assert_eq!(next.get(b"k").unwrap().unwrap(), vec![7; 1500]);
         let cut = Journaled::open_on(Arc::new(killed.power_cut(shown, seed)), options()).unwrap();
         assert_eq!(cut.get(b"k").unwrap().unwrap(), vec![7; 1500], "seed {seed}: a reader had seen it");
-        gate.open();
+        drop(shut);
         receipt.wait().unwrap();
     }
 }
