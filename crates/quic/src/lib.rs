@@ -25,6 +25,7 @@
 //! request handler as a tonic `Routes`, which is the place where another handler would go.
 
 mod client;
+mod congestion;
 mod driver;
 mod endpoint;
 mod error;
@@ -32,6 +33,7 @@ mod peer;
 mod pin;
 mod server;
 mod status;
+mod tasks;
 mod timeout;
 mod tls;
 mod tuning;

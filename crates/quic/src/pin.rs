@@ -53,9 +53,8 @@ impl ServerCertVerifier for Pin {
         let accepted = shown.iter().find(|certificate| (self.accept)(certificate)).ok_or_else(unknown)?;
         let mut roots = RootCertStore::empty();
         roots.add(accepted.clone().into_owned())?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-            .build()
-            .map_err(|_| unknown())?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|_| unknown())?;
         verifier.verify_server_cert(leaf, shown, server_name, ocsp, now)
     }
 

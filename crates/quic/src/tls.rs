@@ -86,9 +86,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(material.servers.clone());
         let mut config = match &material.key {
-            Some(key) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(key))))
-            }
+            Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(key)))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![alpn.to_vec()];
@@ -132,8 +130,9 @@ impl Material {
             roots.add(certificate).map_err(Error::Tls)?;
         }
         let roots = Arc::new(roots);
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().map_err(Error::Trust)?;
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+            .build()
+            .map_err(Error::Trust)?;
         let servers =
             WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build().map_err(Error::Trust)?;
         let key = match identity {

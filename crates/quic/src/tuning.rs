@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::congestion;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 /// Sets the flow-control windows, timers and datagram size of a connection.
@@ -72,6 +73,7 @@ impl Tuning {
             .keep_alive_interval(keep_alive.then_some(self.keep_alive))
             .datagram_receive_buffer_size(None)
             .mtu_discovery_config(Some(mtu))
+            .congestion_controller_factory(Arc::new(congestion::Factory::default()))
             .initial_rtt(self.initial_rtt);
         Arc::new(config)
     }

@@ -128,8 +128,8 @@ impl http_body::Body for ResponseBody {
         }
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         // The opaque buffer is a `Bytes`, whose rest is taken without a copy.
-        let data = ready!(stream.poll_recv_data(cx))
-            .map(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
+        let data =
+            ready!(stream.poll_recv_data(cx)).map(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
         let end = match data {
             Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Ok(None) => match ready!(stream.poll_recv_trailers(cx)) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
@@ -20,6 +21,7 @@ use super::connection::{Connection, QuicConnection, TcpConnection};
 use crate::Error;
 use crate::driver::Driver;
 use crate::endpoint::{bind_client, endpoint_config};
+use crate::tasks::Tasks;
 use crate::wire::{Link, Side};
 
 /// Bytes of a response's headers or trailers that are accepted.
@@ -38,6 +40,19 @@ struct Sockets {
     driver: Driver,
     v4: Option<quinn::Endpoint>,
     v6: Option<quinn::Endpoint>,
+}
+
+impl Drop for Sockets {
+    /// Lets the last packets out: without them the server would learn of the end by its idle timeout only.
+    fn drop(&mut self) {
+        for endpoint in [self.v4.take(), self.v6.take()].into_iter().flatten() {
+            let driver = self.driver.clone();
+            self.driver.handle().spawn(async move {
+                endpoint.wait_idle().await;
+                drop(driver);
+            });
+        }
+    }
 }
 
 impl Connector {
@@ -150,7 +165,8 @@ impl Connector {
         })
         .await?;
         let tuning = &self.config.tuning;
-        let (requests, driving) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        let tasks = Tasks::default();
+        let (requests, driving) = hyper::client::conn::http2::Builder::new(tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(tuning.stream_window)
             .initial_connection_window_size(tuning.connection_window)
@@ -163,18 +179,18 @@ impl Connector {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(unreachable)?;
-        let task = tokio::spawn(async move {
+        tasks.execute(async move {
             if let Err(error) = driving.await {
                 tracing::debug!(%error, "tcp.connection.ended");
             }
         });
-        Ok(Connection::Tcp(TcpConnection::new(requests, task)))
+        Ok(Connection::Tcp(TcpConnection::new(requests, tasks)))
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Status> {
-        let found = lookup_host(self.config.address.as_str()).await.map_err(|error| {
-            Status::unavailable(format!("cannot resolve {}: {error}", self.config.address))
-        })?;
+        let found = lookup_host(self.config.address.as_str())
+            .await
+            .map_err(|error| Status::unavailable(format!("cannot resolve {}: {error}", self.config.address)))?;
         Ok(found.collect())
     }
 

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::client::conn::http2;
 use quinn::VarInt;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::call;
 use super::revocable::Revocable;
+use crate::congestion::close;
 use crate::driver::Driver;
 use crate::peer::Transport;
 use crate::status::from_http2;
+use crate::tasks::Tasks;
 use crate::wire::{Opener, Payload};
 
 /// HTTP/3's code for an end without an error.
@@ -56,7 +57,7 @@ impl Connection {
     pub(crate) fn is(&self, other: &Connection) -> bool {
         match (self, other) {
             (Connection::Quic(a), Connection::Quic(b)) => Arc::ptr_eq(&a.alive, &b.alive),
-            (Connection::Tcp(a), Connection::Tcp(b)) => Arc::ptr_eq(&a._task, &b._task),
+            (Connection::Tcp(a), Connection::Tcp(b)) => Arc::ptr_eq(&a.owner, &b.owner),
             _ => false,
         }
     }
@@ -64,8 +65,8 @@ impl Connection {
     /// Closes it at once; its calls end with UNAVAILABLE.
     pub(crate) fn close(&self) {
         match self {
-            Connection::Quic(quic) => quic.alive.connection.close(VarInt::from_u32(H3_NO_ERROR), b"closed"),
-            Connection::Tcp(tcp) => tcp._task.0.abort(),
+            Connection::Quic(quic) => close(&quic.alive.connection, VarInt::from_u32(H3_NO_ERROR), b"closed"),
+            Connection::Tcp(tcp) => tcp.owner.0.stop(),
         }
     }
 
@@ -103,7 +104,7 @@ impl QuicConnection {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.connection.close(VarInt::from_u32(H3_NO_ERROR), b"done");
+        close(&self.connection, VarInt::from_u32(H3_NO_ERROR), b"done");
     }
 }
 
@@ -111,14 +112,21 @@ impl Drop for Alive {
 #[derive(Clone)]
 pub(crate) struct TcpConnection {
     requests: http2::SendRequest<Body>,
-    _task: Arc<Task>,
+    owner: Arc<Owner>,
 }
 
-struct Task(JoinHandle<()>);
+/// Closes the connection when nobody has use for it, calls included.
+struct Owner(Tasks);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
 
 impl TcpConnection {
-    pub(crate) fn new(requests: http2::SendRequest<Body>, task: JoinHandle<()>) -> Self {
-        TcpConnection { requests, _task: Arc::new(Task(task)) }
+    pub(crate) fn new(requests: http2::SendRequest<Body>, tasks: Tasks) -> Self {
+        TcpConnection { requests, owner: Arc::new(Owner(tasks)) }
     }
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
@@ -130,7 +138,7 @@ impl TcpConnection {
         match requests.try_send_request(request).await {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
-                let body = call::Complete::new(body, &parts, (given_up, self._task.clone()));
+                let body = call::Complete::new(body, &parts, (given_up, self.owner.clone()));
                 Ok(Response::from_parts(parts, Body::new(body)))
             }
             Err(mut error) => match error.take_message() {

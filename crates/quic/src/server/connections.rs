@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use quinn::VarInt;
 use tokio_util::sync::CancellationToken;
 
+use crate::congestion::close;
 use crate::peer::Peer;
 
 /// The application error code of connections that [`Connections::close`] closed ("QS" and 1).
@@ -86,7 +87,7 @@ impl Connections {
 impl Line {
     fn cut(&self, reason: &[u8]) {
         match self {
-            Line::Quic(connection) => connection.close(VarInt::from_u32(CLOSED_BY_SERVER), reason),
+            Line::Quic(connection) => close(connection, VarInt::from_u32(CLOSED_BY_SERVER), reason),
             Line::Tcp(token) => token.cancel(),
         }
     }

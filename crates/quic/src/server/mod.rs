@@ -50,8 +50,7 @@ impl Server {
     /// # Errors
     /// [`Error::Bind`] if the address is taken or not ours.
     pub fn bind(config: ServerConfig, address: SocketAddr) -> Result<Server, Error> {
-        let (udp, tcp) =
-            bind_pair(address, &config.tuning).map_err(|source| Error::Bind { address, source })?;
+        let (udp, tcp) = bind_pair(address, &config.tuning).map_err(|source| Error::Bind { address, source })?;
         let address = udp.local_addr().map_err(Error::Socket)?;
         Ok(Server { config, address, udp, tcp, connections: Connections::default() })
     }
@@ -83,13 +82,9 @@ impl Server {
         quic_config.max_incoming(limits.handshakes);
 
         let driver = Driver::start("quic-server").map_err(Error::Socket)?;
-        let endpoint = quinn::Endpoint::new(
-            endpoint_config(&tuning, reset_key),
-            Some(quic_config),
-            self.udp,
-            driver.runtime(),
-        )
-        .map_err(Error::Socket)?;
+        let endpoint =
+            quinn::Endpoint::new(endpoint_config(&tuning, reset_key), Some(quic_config), self.udp, driver.runtime())
+                .map_err(Error::Socket)?;
 
         let shared = Arc::new(quic::Shared::new(routes, limits, self.connections, shutdown));
         let quic = quic::accept(endpoint, shared.clone());

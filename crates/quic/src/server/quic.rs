@@ -14,6 +14,7 @@ use super::Limits;
 use super::call::{Caller, serve};
 use super::connections::{Connections, Line};
 use super::dispatch::Dispatch;
+use crate::congestion::close;
 use crate::peer::{Peer, Transport};
 use crate::wire::{Link, Side};
 
@@ -130,7 +131,8 @@ async fn handshake(incoming: Incoming, shared: &Shared) -> Option<quinn::Connect
 }
 
 fn describe(connection: &quinn::Connection) -> Peer {
-    let chain = connection.peer_identity().and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let chain =
+        connection.peer_identity().and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let chain = chain.as_ref().map_or(&[][..], |chain| chain.as_slice());
     Peer::with_certificates(chain, connection.remote_address(), Transport::Quic)
 }
@@ -172,7 +174,7 @@ async fn drive(connection: quinn::Connection, shared: &Shared) {
         }
     }
     drain(&mut http, calls, shared).await;
-    connection.close(VarInt::from_u32(H3_NO_ERROR), b"shutting down");
+    close(&connection, VarInt::from_u32(H3_NO_ERROR), b"shutting down");
 }
 
 /// Sends GOAWAY and lets the calls in flight end within the grace period; new ones are rejected.

@@ -9,7 +9,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -22,6 +22,7 @@ use super::connections::Line;
 use super::quic::Shared;
 use crate::Tuning;
 use crate::peer::{Peer, Transport};
+use crate::tasks::Tasks;
 
 /// The pause after a failed accept, which comes from a lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -95,11 +96,22 @@ async fn drive(stream: TlsStream<TcpStream>, remote: SocketAddr, tuning: &Tuning
     let peer = Peer::with_certificates(chain, remote, Transport::Tcp);
     let cut = CancellationToken::new();
     let _listed = shared.connections.add(peer.clone(), Line::Tcp(cut.clone()));
+    let tasks = Tasks::default();
+    tokio::select! {
+        () = converse(stream, &peer, tuning, shared, tasks.clone()) => {}
+        () = cut.cancelled() => tracing::debug!(%remote, "tcp.connection.cut"),
+    }
+    // What is left of the calls belongs to nobody any more.
+    tasks.stop();
+    tasks.gone().await;
+}
+
+async fn converse(stream: TlsStream<TcpStream>, peer: &Peer, tuning: &Tuning, shared: &Shared, tasks: Tasks) {
     let service = service_fn(|request: Request<Incoming>| {
         let (dispatch, peer) = (shared.dispatch.clone(), peer.clone());
         async move { Ok::<_, Infallible>(dispatch.call(request, peer).await) }
     });
-    let serving = http2::Builder::new(TokioExecutor::new())
+    let serving = http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(shared.limits.streams)
         .max_header_list_size(shared.limits.header_bytes)
@@ -112,18 +124,15 @@ async fn drive(stream: TlsStream<TcpStream>, remote: SocketAddr, tuning: &Tuning
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = cut.cancelled() => return,
+        ended = &mut serving => Some(ended),
         () = shared.shutdown.cancelled() => {
             serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = &mut serving => ended,
-                () = cut.cancelled() => return,
-                () = sleep(shared.limits.shutdown_grace) => return tracing::warn!(%remote, "tcp.shutdown.grace_over"),
-            }
+            timeout(shared.limits.shutdown_grace, &mut serving).await.ok()
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%remote, %error, "tcp.connection.ended");
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(remote = %peer.remote, %error, "tcp.connection.ended"),
+        None => tracing::warn!(remote = %peer.remote, "tcp.shutdown.grace_over"),
     }
 }

@@ -9,6 +9,8 @@ use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use quinn::{ConnectionError, StoppedError, VarInt};
 
+use crate::congestion::close;
+
 use super::frames::Frames;
 use super::payload::Payload;
 use super::recv::RecvStream;
@@ -165,7 +167,7 @@ impl quic::OpenStreams<Payload> for Opener {
     }
 
     fn close(&mut self, code: Code, reason: &[u8]) {
-        self.connection.close(varint(code.value()), reason);
+        close(&self.connection, varint(code.value()), reason);
     }
 }
 

@@ -5,6 +5,8 @@
 pub(crate) mod ca;
 pub(crate) mod client;
 pub(crate) mod messages;
+pub(crate) mod raw;
+pub(crate) mod relay;
 pub(crate) mod service;
 
 use std::net::{Ipv4Addr, SocketAddr};

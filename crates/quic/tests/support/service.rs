@@ -198,7 +198,10 @@ impl TestService {
         Ok(tonic::Response::new(StreamingInputCallResponse { aggregated_payload_size }))
     }
 
-    fn responses(&self, parameters: Vec<ResponseParameters>) -> impl Stream<Item = Result<StreamingOutputCallResponse, Status>> + use<> {
+    fn responses(
+        &self,
+        parameters: Vec<ResponseParameters>,
+    ) -> impl Stream<Item = Result<StreamingOutputCallResponse, Status>> + use<> {
         let seen = self.seen.clone();
         stream::iter(parameters).then(move |parameters| {
             let seen = seen.clone();
@@ -300,10 +303,10 @@ fn echo_metadata(request: &HeaderMap, mut response: Response<Body>) -> Response<
     }
     let Some(trailing) = request.get("x-grpc-test-echo-trailing-bin").cloned() else { return response };
     response.map(|inner| {
-        Body::new(WithTrailers { inner, add: HeaderMap::from_iter([(
-            http::HeaderName::from_static("x-grpc-test-echo-trailing-bin"),
-            trailing,
-        )]) })
+        Body::new(WithTrailers {
+            inner,
+            add: HeaderMap::from_iter([(http::HeaderName::from_static("x-grpc-test-echo-trailing-bin"), trailing)]),
+        })
     })
 }
 

@@ -1,0 +1,20 @@
+//! What the transport promises, over real sockets on loopback.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod channel;
+mod deadlines;
+mod ends;
+mod flow;
+mod hostile;
+mod identity;
+mod layers;
+mod limits;
+mod migration;
+mod shutdown;
+
+use quics_quic::Transport;
+
+/// Both transports, for what must hold over either.
+const BOTH: [Transport; 2] = [Transport::Quic, Transport::Tcp];
