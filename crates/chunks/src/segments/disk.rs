@@ -159,9 +159,13 @@ impl DiskFile for RealFile {
     }
 
     fn allocate(&self, from: u64, len: u64) -> Result<(), Error> {
-        match fallocate(&self.file, FallocateFlags::empty(), from, len.saturating_sub(from)) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            Err(e) => Err(Error::io("allocate", &self.path, e.into())),
+        use rustix::io::Errno;
+        loop {
+            return match fallocate(&self.file, FallocateFlags::empty(), from, len.saturating_sub(from)) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(e) => Err(Error::io("allocate", &self.path, e.into())),
+            };
         }
     }
 

@@ -44,6 +44,12 @@ pub(super) fn parse_segment_name(name: &str) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok().filter(|&number| number > 0 && segment_name(number) == name)
 }
 
+/// The number in the name of any of a segment's files.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    let (digits, _) = name.split_once('.').filter(|(digits, _)| digits.len() == 8)?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
 pub(super) fn encode(number: u32, key: &Key) -> [u8; LEN] {
     let mut out = [0; LEN];
     out[..8].copy_from_slice(MAGIC);

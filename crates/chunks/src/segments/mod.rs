@@ -47,10 +47,11 @@ use quics_types::{Digest, RootId};
 
 use self::{
     disk::{Disk, RealDisk},
-    index::Index,
+    index::{Index, Place},
     log::Log,
     read::Files,
     syncer::Syncer,
+    table::Fingerprint,
 };
 use crate::{ChunkStore, Error, FlushCallback, Packed, Position, Progress, RecordInfo, Stats, Verification};
 
@@ -186,6 +187,13 @@ impl Segments {
     ) -> Result<(), Error> {
         self.shared.live_records(number, &mut |info, _| visit(info)).map(drop)
     }
+
+    /// Takes a record out of service, and asks for the sync that makes it last.
+    fn take_out(&self, key: Fingerprint, place: Place, root: RootId, digest: Digest) -> Result<(), Error> {
+        self.shared.take_out(key, place, root, digest).inspect_err(|e| self.syncer.note(e))?;
+        self.syncer.request(self.shared.log.end());
+        Ok(())
+    }
 }
 
 impl ChunkStore for Segments {
@@ -209,7 +217,7 @@ impl ChunkStore for Segments {
         match self.shared.read(place, root, digest) {
             Err(e @ Error::Damaged { .. }) => {
                 tracing::error!(error = %e, "chunks.damaged");
-                if let Err(e) = self.shared.take_out(key, place, root, digest).inspect_err(|e| self.syncer.note(e)) {
+                if let Err(e) = self.take_out(key, place, root, digest) {
                     tracing::error!(error = %e, "chunks.quarantine_not_recorded");
                 }
                 Err(e)
@@ -237,7 +245,7 @@ impl ChunkStore for Segments {
     fn quarantine(&self, root: RootId, digest: Digest) -> Result<bool, Error> {
         let key = self.shared.index.key(root, digest);
         let Some(place) = self.shared.index.get(key) else { return Ok(false) };
-        self.shared.take_out(key, place, root, digest).inspect_err(|e| self.syncer.note(e))?;
+        self.take_out(key, place, root, digest)?;
         Ok(true)
     }
 

@@ -32,9 +32,8 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Shared, Pos
     };
     let numbers: Vec<u32> = names.iter().filter_map(|name| header::parse_segment_name(name)).collect();
     let last = numbers.last().copied().unwrap_or(0);
-    // Numbers of segments that were lost are not used again.
-    let highest = names.iter().filter_map(|name| header::parse_segment_name(name.strip_suffix(".lost")?)).max();
-    let next = last.max(highest.unwrap_or(0)) + 1;
+    // Numbers of segments that were lost are not used again, nor those that only a side index still has.
+    let next = names.iter().filter_map(|name| header::number_of(name)).max().unwrap_or(0).min(LAST_SEGMENT) + 1;
     let mut open_end = None;
     for number in numbers {
         if number > LAST_SEGMENT {
@@ -56,13 +55,18 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Shared, Pos
     };
     opening.disk.sync()?;
     let Opening { disk, index, files, report } = opening;
-    if report.skipped_bytes > 0 || !report.lost_segments.is_empty() || !report.damaged.is_empty() {
-        tracing::error!(?report, "chunks.opened_with_damage");
-    } else {
-        tracing::info!(?report, "chunks.opened");
-    }
+    log(&report);
     let durable = position(writer.number, writer.side.end);
     Ok((Shared { disk, options, index, files, log: Log::new(writer) }, durable, report))
+}
+
+fn log(report: &OpenReport) {
+    let OpenReport { segments, records, indexes_rebuilt, skipped_bytes, torn_bytes, .. } = *report;
+    tracing::info!(segments, records, indexes_rebuilt, torn_bytes, "chunks.opened");
+    let (lost_segments, damaged) = (report.lost_segments.len(), report.damaged.len());
+    if skipped_bytes > 0 || lost_segments > 0 || damaged > 0 {
+        tracing::error!(skipped_bytes, lost_segments, damaged, "chunks.opened_with_damage");
+    }
 }
 
 struct Opening {
@@ -181,9 +185,6 @@ impl Opening {
 pub(super) fn write_side(disk: &dyn Disk, number: u32, side: &Side) -> Result<(), Error> {
     let name = header::side_name(number);
     let new = format!("{name}.new");
-    if disk.list()?.contains(&new) {
-        disk.remove(&new)?;
-    }
     let file = disk.create(&new)?;
     file.write(&side.encode(number), 0)?;
     file.sync()?;

@@ -5,6 +5,7 @@
 //! second sync that succeeds would prove nothing. From then on every request fails.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -71,9 +72,10 @@ impl Syncer {
         self.inner.state.lock().check()
     }
 
-    /// Takes note of an error of a write: one that leaves the file in doubt ends the store.
+    /// Takes note of an error of a put: one that leaves a file in doubt ends the store. That a file could not be made
+    /// or allocated leaves nothing in doubt.
     pub(super) fn note(&self, error: &Error) {
-        if matches!(error, Error::Io { .. }) {
+        if matches!(error, Error::Io { action: "write", .. }) {
             self.inner.fail(error);
         }
     }
@@ -198,7 +200,7 @@ impl Inner {
         };
         self.moved.notify_all();
         for (_, callback) in ready {
-            callback(Ok(()));
+            call(callback, Ok(()));
         }
     }
 
@@ -213,7 +215,14 @@ impl Inner {
         self.work.notify_all();
         self.moved.notify_all();
         for (_, callback) in waiting {
-            callback(Err(Error::Failed(reason.clone())));
+            call(callback, Err(Error::Failed(reason.clone())));
         }
+    }
+}
+
+/// Runs a caller's code on the syncer's thread, which must outlive it.
+fn call(callback: FlushCallback, result: Result<(), Error>) {
+    if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
+        tracing::error!("chunks.flush_callback_panicked");
     }
 }

@@ -15,8 +15,9 @@ use crate::{ChunkSource, Error, Packed};
 
 /// Where something stands in the order in which a store took its records.
 ///
-/// What is at a position is durable once [`ChunkStore::durable_up_to`] has reached it. Positions grow within the life
-/// of a store on its disk, restarts included; they are not to be stored or sent.
+/// What is at a position is durable once [`ChunkStore::durable_up_to`] has reached it. Positions grow, restarts
+/// included; only those that a power cut took before they were durable are given again. They are not to be stored or
+/// sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub(crate) u64);
 

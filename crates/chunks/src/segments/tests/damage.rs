@@ -100,6 +100,22 @@ fn a_chunk_that_is_damaged_while_the_store_is_open_heals_by_being_put_again() {
 }
 
 #[test]
+fn a_chunk_that_was_put_again_is_served_even_if_the_mark_of_its_damage_is_damaged() {
+    let disk = filled();
+    let store = on(&disk);
+    assert!(store.quarantine(ROOT, chunk(0).digest).unwrap());
+    store.put(ROOT, &chunk(0)).unwrap();
+    let place = store.shared.index.get(store.shared.index.key(ROOT, chunk(0).digest)).unwrap();
+    drop(store);
+    let mut image = disk.image();
+    image.file(&header::segment_name(1))[DATA_START as usize + HEADER] ^= 1;
+    image.file(&header::segment_name(place.spot.segment))[place.spot.offset as usize - 1] ^= 1;
+    let store = on(&SimDisk::new(image));
+    assert_eq!(store.opened().skipped_bytes, HEADER as u64, "the mark");
+    assert_eq!(store.get(ROOT, chunk(0).digest).unwrap(), Some(chunk(0)));
+}
+
+#[test]
 fn a_sector_that_cannot_be_read_is_damage_and_no_failure() {
     let disk = filled();
     let store = on(&disk);
@@ -135,6 +151,19 @@ fn a_segment_without_header_is_set_aside_and_the_rest_goes_on() {
 }
 
 #[test]
+fn the_number_of_a_segment_that_vanished_is_not_given_again() {
+    let mut image = filled().image();
+    let sealed: Vec<_> = image.names.keys().filter(|name| name.ends_with(".index")).cloned().collect();
+    image.names.retain(|name, _| !name.ends_with(".segment"));
+    let disk = SimDisk::new(image);
+    let store = on(&disk);
+    assert_eq!(store.segments()[0].number as usize, sealed.len() + 1);
+    store.put(ROOT, &chunk(1)).unwrap();
+    drop(store);
+    assert_eq!(on(&disk).get(ROOT, chunk(1).digest).unwrap(), Some(chunk(1)));
+}
+
+#[test]
 fn one_copy_of_a_segments_header_is_enough() {
     for copy in [0, 4096] {
         let mut image = filled().image();
@@ -167,4 +196,61 @@ fn a_record_inside_a_chunk_is_never_taken_for_one() {
     assert_eq!(store.stats().chunks, 1);
     assert_eq!(store.get(ROOT, chunk(1).digest).unwrap(), None);
     assert_eq!(store.get(foreign, chunk(1).digest).unwrap(), Some(chunk(1)));
+}
+
+#[test]
+fn whatever_befalls_the_files_nothing_wrong_is_served_and_the_store_can_be_filled_again() {
+    let pristine = filled().image();
+    for seed in 0..120 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut image = pristine.clone();
+        for _ in 0..rng.random_range(1..4) {
+            let names: Vec<_> = image.names.keys().cloned().collect();
+            let [one, two] = [0; 2].map(|_| names[rng.random_range(0..names.len())].clone());
+            let other = image.file(&two).clone();
+            let file = image.file(&one);
+            match rng.random_range(0..5) {
+                0 => file.truncate(rng.random_range(0..=file.len())),
+                1 => {
+                    let at = rng.random_range(0..=file.len());
+                    let end = file.len().min(at + rng.random_range(0..100_000));
+                    rng.fill(&mut file[at..end]);
+                }
+                2 => *file = other,
+                3 => file.extend(other),
+                _ => drop(image.names.remove(&one)),
+            }
+        }
+        let disk = SimDisk::new(image);
+        let store = on(&disk);
+        for i in 0..CHUNKS {
+            match store.get(ROOT, chunk(i).digest) {
+                Ok(found) => assert!(found.is_none_or(|found| found == chunk(i)), "seed {seed}: chunk {i}"),
+                Err(Error::Damaged { .. }) => {}
+                Err(e) => panic!("seed {seed}: {e}"),
+            }
+            store.put(ROOT, &chunk(i)).unwrap();
+        }
+        drop(store);
+        let store = on(&disk);
+        for i in 0..CHUNKS {
+            assert_eq!(store.get(ROOT, chunk(i).digest).unwrap(), Some(chunk(i)), "seed {seed}: chunk {i}");
+        }
+    }
+}
+
+#[test]
+fn what_is_torn_behind_the_last_record_is_counted_and_cut_off() {
+    let disk = SimDisk::new(Image::default());
+    let store = on(&disk);
+    let end = store.put(ROOT, &chunk(1)).unwrap().as_u64() as usize & 0xffff_ffff;
+    drop(store);
+    let mut image = disk.image();
+    let file = image.file(&header::segment_name(1));
+    file.resize(end, 0);
+    file.extend([0xab; 5000]);
+    let disk = SimDisk::new(image);
+    assert_eq!(on(&disk).opened().torn_bytes, 5000);
+    assert_eq!(on(&disk).opened().torn_bytes, 0);
+    assert_eq!(on(&disk).get(ROOT, chunk(1).digest).unwrap(), Some(chunk(1)));
 }

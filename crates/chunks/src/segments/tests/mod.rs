@@ -5,7 +5,8 @@ mod power;
 
 use std::{
     ops::ControlFlow,
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, Barrier, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
 };
 
 use quics_types::RootId;
@@ -136,22 +137,27 @@ fn impossible_options_are_refused() {
 fn threads_put_and_read_the_same_chunks_and_each_is_stored_once() {
     let directory = TempDir::new().unwrap();
     let store = Segments::open(directory.path(), Options { sync_bytes: 500_000, ..SMALL }).unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let store = &store;
-            scope.spawn(move || {
-                for i in 0..90 {
-                    let i = (i * 7 + thread * 13) % 90;
-                    let position = store.put(ROOT, &chunk(i)).unwrap();
-                    assert_eq!(store.find(ROOT, chunk(i).digest).unwrap(), Some(position));
-                    assert_eq!(store.get(ROOT, chunk(i).digest).unwrap(), Some(chunk(i)));
-                    if i % 30 == 0 {
-                        assert!(store.flush().unwrap() >= position);
-                    }
-                }
-            });
-        }
+    let barrier = Barrier::new(4);
+    let work = || {
+        let one = |i| {
+            // All at once, so that none finds it in the index before another has put it.
+            barrier.wait();
+            let position = store.put(ROOT, &chunk(i))?;
+            let flushed = if i % 30 == 0 { store.flush()? } else { position };
+            Ok::<_, Error>((position, flushed, store.get(ROOT, chunk(i).digest)?))
+        };
+        (0..90).map(one).collect::<Vec<_>>()
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
+    for (i, result) in results.iter().flat_map(|results| (0..).zip(results)) {
+        let (position, flushed, found) = result.as_ref().unwrap();
+        assert_eq!(store.find(ROOT, chunk(i).digest).unwrap().as_ref(), Some(position));
+        assert!(flushed >= position);
+        assert_eq!(found.as_ref(), Some(&chunk(i)));
+    }
     let stats = store.stats();
     assert_eq!((stats.chunks, stats.live_bytes), (90, stats.stored_bytes));
 }
@@ -165,8 +171,10 @@ fn a_large_upload_is_synced_on_its_way() {
     for i in 2..30 {
         store.put(ROOT, &chunk(i)).unwrap();
     }
-    // Nobody asked; it becomes durable nevertheless. The wait ends with the syncer's next round.
+    // Nobody asked; it becomes durable nevertheless, with the syncer's next round.
+    let deadline = Instant::now() + Duration::from_secs(30);
     while store.durable_up_to() < first {
+        assert!(Instant::now() < deadline, "nothing was synced");
         std::thread::yield_now();
     }
 }
