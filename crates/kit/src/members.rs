@@ -207,7 +207,8 @@ impl Members {
     }
 
     /// As [`device`](Self::device); waits up to [`Options::grace`] for a device that is not known yet: it may have been
-    /// enrolled this moment, and the news of it be on the way.
+    /// enrolled this moment, and the news of it be on the way. So it waits at the service's start too, until the view has
+    /// been received.
     ///
     /// # Errors
     /// As [`device`](Self::device).
@@ -291,7 +292,7 @@ impl Members {
         let limit = tokio::time::Instant::now() + self.inner.options.grace;
         loop {
             let answer = ask();
-            if !matches!(answer, Err(Denied::Unknown | Denied::NotMember)) {
+            if !matches!(answer, Err(Denied::Unknown | Denied::NotMember | Denied::Stale)) {
                 return answer;
             }
             match tokio::time::timeout_at(limit, revision.changed()).await {

@@ -75,7 +75,8 @@ impl Renewal {
                         tracing::info!(subject = %renewed.subject(), "certificate.renewed");
                         identity = renewed;
                         pause = PAUSES.0;
-                        continue;
+                        // Never at once again: a clock that disagrees with the server's must not become a busy loop.
+                        pause
                     }
                     Err(Error::Revoked) => return Err(Error::Revoked),
                     Err(error) => {

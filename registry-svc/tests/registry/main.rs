@@ -1,0 +1,8 @@
+//! registry-svc as its callers see it: the real service on QUIC, in this process.
+
+mod enrolment;
+mod identity;
+mod operations;
+mod roots;
+mod support;
+mod watching;

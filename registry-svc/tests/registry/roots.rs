@@ -1,0 +1,113 @@
+//! Roots and who may see them.
+
+use quics_proto::common::v1::Role;
+use quics_proto::registry::v1 as proto;
+use tonic::Code;
+
+use crate::support::Registry;
+
+const DOCS: [u8; 16] = [7; 16];
+const NOTHING: [u8; 16] = [8; 16];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_is_made_once_listed_attached_and_detached() {
+    let registry = Registry::start().await;
+    let mut laptop = registry.device("laptop").await;
+    let mut desktop = registry.device("desktop").await;
+    let root = laptop.create_root(DOCS, "docs", "").await.unwrap();
+    assert!(root.attached && root.role() == Role::Owner && root.owner == "user" && !root.password_required);
+    let again = laptop.create_root(DOCS, "docs", "").await.unwrap();
+    assert_eq!(again, root, "repeating it finds the same one");
+
+    let seen = desktop.roots().await;
+    assert_eq!((seen.len(), seen[0].attached, seen[0].role()), (1, false, Role::Owner));
+    let attached = desktop.attach(DOCS, "").await.unwrap();
+    assert_eq!(
+        (attached.attached, attached.attached_devices.as_slice()),
+        (true, &["desktop".into(), "laptop".into()][..])
+    );
+    let id = bytes::Bytes::from_static(&DOCS);
+    for _ in 0..2 {
+        desktop.client.detach_root(proto::DetachRootRequest { root_id: id.clone() }).await.unwrap();
+    }
+    assert_eq!(laptop.roots().await[0].attached_devices, ["laptop"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_visible_roots_are_unique_and_well_formed() {
+    let registry = Registry::start().await;
+    registry.add_user("ada").await;
+    let mut mine = registry.device_of("user", "laptop").await;
+    let mut hers = registry.device_of("ada", "laptop").await;
+    mine.create_root(DOCS, "docs", "").await.unwrap();
+    assert_eq!(mine.create_root([9; 16], "docs", "").await.unwrap_err().code(), Code::AlreadyExists);
+    hers.create_root([9; 16], "docs", "").await.unwrap();
+    for bad in ["", "a/b", "a\0"] {
+        assert_eq!(mine.create_root([10; 16], bad, "").await.unwrap_err().code(), Code::InvalidArgument, "{bad:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_member_cannot_tell_whether_a_root_exists() {
+    let registry = Registry::start().await;
+    registry.add_user("ada").await;
+    let mut mine = registry.device_of("user", "laptop").await;
+    let mut hers = registry.device_of("ada", "laptop").await;
+    mine.create_root(DOCS, "docs", "secret").await.unwrap();
+    let real = hers.attach(DOCS, "secret").await.unwrap_err();
+    let none = hers.attach(NOTHING, "secret").await.unwrap_err();
+    assert_eq!((real.code(), real.message()), (none.code(), none.message()));
+    assert_eq!(real.code(), Code::PermissionDenied);
+    let taken = hers.create_root(DOCS, "docs", "").await.unwrap_err();
+    assert_eq!(taken.code(), Code::PermissionDenied);
+    assert!(hers.roots().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_attaches_with_the_password_and_a_removed_one_not_even_with_it() {
+    let registry = Registry::start().await;
+    registry.add_user("ada").await;
+    let mut mine = registry.device_of("user", "laptop").await;
+    let mut hers = registry.device_of("ada", "laptop").await;
+    mine.create_root(DOCS, "docs", "open sesame").await.unwrap();
+    registry.set_member("docs", "ada", Role::Reader.into()).await.unwrap();
+    assert_eq!(hers.roots().await[0].role(), Role::Reader);
+    assert_eq!(hers.attach(DOCS, "wrong").await.unwrap_err().code(), Code::Unauthenticated);
+    hers.attach(DOCS, "open sesame").await.unwrap();
+    hers.attach(DOCS, "").await.expect("it is attached already");
+
+    registry.set_member("docs", "ada", Role::Unspecified.into()).await.unwrap();
+    assert_eq!(hers.attach(DOCS, "open sesame").await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(mine.roots().await[0].attached_devices, ["laptop"], "its attachment ended with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_a_roots_password_is_slowed_down() {
+    let registry = Registry::start().await;
+    let mut laptop = registry.device("laptop").await;
+    let mut desktop = registry.device("desktop").await;
+    laptop.create_root(DOCS, "docs", "open sesame").await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(desktop.attach(DOCS, "wrong").await.unwrap_err().code(), Code::Unauthenticated);
+    }
+    let limited = desktop.attach(DOCS, "open sesame").await.unwrap_err();
+    assert_eq!(limited.code(), Code::ResourceExhausted);
+    let wait = quics_kit::status::retry_after(&limited).expect("it says how long to wait");
+    registry.clock.advance(wait);
+    desktop.attach(DOCS, "open sesame").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_never_loses_its_last_owner() {
+    let registry = Registry::start().await;
+    registry.add_user("ada").await;
+    let mut mine = registry.device_of("user", "laptop").await;
+    mine.create_root(DOCS, "docs", "").await.unwrap();
+    for role in [Role::Unspecified, Role::Reader] {
+        let refused = registry.set_member("docs", "user", role.into()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+    }
+    registry.set_member("docs", "ada", Role::Owner.into()).await.unwrap();
+    registry.set_member("docs", "user", Role::Unspecified.into()).await.unwrap();
+    assert!(mine.roots().await.is_empty());
+}
