@@ -1,4 +1,5 @@
 //! The real folder, over the file system of the temporary directory.
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
 #[path = "folder/common.rs"]
 mod common;

@@ -39,6 +39,7 @@ pub(super) fn apply(tree: &Tree, ops: &[Op], now: Mtime) -> Vec<Outcome> {
         for staged in staged.into_iter().flatten().flatten() {
             stage::discard(tree, &staged.name);
         }
+        // After a failed sync nobody knows what is on the disk: nothing staged is used again.
         return ops.iter().map(|_| Outcome::Failed(same(&error))).collect();
     }
     fault::at("staged files are durable");
@@ -115,7 +116,7 @@ impl Batch<'_> {
             | Op::SetAttributes { at, .. } => [Some(at), None],
         };
         let allowed = spots.into_iter().flatten().all(Tree::allowed);
-        let name = staged.as_ref().map(|staged| staged.name.clone());
+        let name = staged.as_ref().map(|staged| (staged.name.clone(), staged.incoming.clone()));
         let result = match (allowed, what, staged) {
             (false, ..) => Err(io::Error::new(io::ErrorKind::InvalidInput, "this name is reserved")),
             (_, Op::MakeDir { at, mode }, _) => self.make_dir(op, at, *mode),
@@ -127,14 +128,20 @@ impl Batch<'_> {
             (_, Op::ReplaceWithLink { at, expected, .. } | Op::ReplaceWithDir { at, expected, .. }, Some(staged)) => {
                 self.replace(op, at, expected, staged, None)
             }
-            (_, Op::Remove { at, expected }, _) if expected.kind == Kind::Directory => self.remove_dir(op, at, expected),
+            (_, Op::Remove { at, expected }, _) if expected.kind == Kind::Directory => {
+                self.remove_dir(op, at, expected)
+            }
             (_, Op::Remove { at, expected }, _) => self.remove(op, at, expected),
             (_, Op::Move { from, expected, to }, _) => self.rename(op, from, expected, to),
             (_, Op::SetAttributes { at, expected, mode, mtime }, _) => self.attributes(op, at, expected, *mode, *mtime),
             (..) => Err(io::Error::other("nothing was staged")),
         };
-        if let (Some(name), Err(_) | Ok(None)) = (name, &result) {
-            stage::discard(self.tree, &name);
+        if let (Some((name, incoming)), Err(_) | Ok(None)) = (name, &result) {
+            match stage::give_back(self.tree, incoming.as_ref(), &name) {
+                // It goes by another name already, or was put back.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => tracing::warn!(name, %error, "a staged file stays behind"),
+            }
         }
         result
     }
@@ -220,7 +227,7 @@ impl Batch<'_> {
         fs::renameat_with(&self.tree.stage, &*staged.name, &self.tree.stage, &*swap, RenameFlags::NOREPLACE)?;
         fault::at("about to exchange");
         if let Err(error) = self.exchange(&swap, &dir, at) {
-            stage::discard(self.tree, &swap);
+            stage::give_back(self.tree, staged.incoming.as_ref(), &swap)?;
             return Err(error.into());
         }
         self.touched.touch(&at.dir, &dir, op);
@@ -265,7 +272,9 @@ impl Batch<'_> {
                 File::from(fs::openat(&self.tree.stage, &*staged.name, flags, Mode::empty())?)
             }
         };
-        attributes::carry_over(&old, &file, mode)?;
+        if !attributes::carry_over(&old, &file, mode)? {
+            staged.incoming = None;
+        }
         stage::set_mtime(&file, mtime)?;
         file.sync_all()?;
         staged.stat = beneath::look_at(&file, self.tree.dev)?;
@@ -295,7 +304,9 @@ impl Batch<'_> {
                 Err(error) => return Err(error.into()),
             }
             match beneath::look(&self.tree.stage, swap.as_bytes(), self.tree.dev)? {
-                Some(stat) if ours(&stat) && stage::remove(self.tree, swap).is_ok() => return Ok(()),
+                Some(stat) if ours(&stat) && stage::give_back(self.tree, staged.incoming.as_ref(), swap).is_ok() => {
+                    return Ok(());
+                }
                 // An edit of our file: it was seen by somebody, and is kept. The name has what it had before.
                 Some(stat) if stat.inode == staged.stat.inode => break,
                 // Something newer was put in the place of our file: the next round puts it back.
@@ -447,7 +458,6 @@ impl Batch<'_> {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -16,9 +16,11 @@ const VALUE_BYTES: usize = 64 * 1024;
 /// Owner, access list and attributes are carried over as far as this process may; where the group cannot be, its
 /// members get no more than everybody, so that the new file is never open to more people than the old one.
 ///
+/// Returns whether it was a matter of permission bits alone, so that the new file could go elsewhere instead.
+///
 /// # Errors
 /// What the system says, where it is not a matter of being allowed to or of the file system's abilities.
-pub(super) fn carry_over(old: &File, new: &File, mode: u32) -> io::Result<()> {
+pub(super) fn carry_over(old: &File, new: &File, mode: u32) -> io::Result<bool> {
     let was = fs::statx(old, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
     let is = fs::statx(new, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
     let mut bits = kept_mode(was.stx_mode.into(), mode);
@@ -28,10 +30,10 @@ pub(super) fn carry_over(old: &File, new: &File, mode: u32) -> io::Result<()> {
     if was.stx_gid != is.stx_gid && !tolerate(fs::fchown(new, None, Some(Gid::from_raw(was.stx_gid))))? {
         bits = bits & !0o070 | bits & (bits & 0o007) << 3;
     }
-    attributes(old, new)?;
+    let plain = !attributes(old, new)? && (was.stx_uid, was.stx_gid) == (is.stx_uid, is.stx_gid);
     // After the access list: its mask is the group's bits.
     tolerate(fs::fchmod(new, Mode::from_raw_mode(bits)))?;
-    Ok(())
+    Ok(plain)
 }
 
 /// The permission bits of a file that replaces one of `old` and should be executable as `new`.
@@ -39,10 +41,11 @@ pub(super) fn kept_mode(old: u32, new: u32) -> u32 {
     old & 0o666 | new & 0o111 & (old & 0o444) >> 2
 }
 
-fn attributes(old: &File, new: &File) -> io::Result<()> {
+/// Carries the extended attributes over, access lists among them. Returns whether there are any.
+fn attributes(old: &File, new: &File) -> io::Result<bool> {
     let mut names: Vec<u8> = Vec::new();
     match fs::flistxattr_query(old) {
-        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(false),
         Ok(_) => names.reserve(VALUE_BYTES),
         Err(error) => return Err(error.into()),
     }
@@ -60,7 +63,7 @@ fn attributes(old: &File, new: &File) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether it was done; `false` where this process may not or the file system cannot.

@@ -23,8 +23,8 @@ use rustix::{
 };
 
 use super::{
-    Abilities, DisplacedEdit, Error, Folder, Identity, Kind, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath,
-    displaced, listing,
+    Abilities, Error, Folder, Identity, Kind, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath, displaced,
+    listing,
     marker::{FileSystem, Marker, Unreadable, VERSION},
     probe, stage, token,
     tree::{OWN, Tree},
@@ -34,6 +34,9 @@ use super::{
 const LISTERS: usize = 4;
 /// Up to so many files of the user are synced one by one; more of them with one `syncfs`.
 const SYNC_EACH_UP_TO: usize = 8;
+
+/// Seconds after which contents on their way in that nobody asks for any more are removed.
+const INCOMING_SECONDS: i64 = 7 * 24 * 3600;
 
 /// A synced folder on a Linux file system.
 ///
@@ -132,23 +135,6 @@ impl Disk {
         fs::unlinkat(&tree.root, OWN, AtFlags::REMOVEDIR).map_err(|error| io(error.into()))?;
         fs::fsync(&tree.root).map_err(|error| io(error.into()))
     }
-
-    /// Removes displaced files that nobody can need any more and returns those that are somebody's edits; these stay
-    /// until [`Disk::bring_back`]. To be called every minute or so.
-    ///
-    /// # Errors
-    /// When the directory cannot be read or a file not removed.
-    pub fn sweep_displaced(&mut self, now: Mtime) -> io::Result<Vec<DisplacedEdit>> {
-        displaced::sweep(&self.tree, now)
-    }
-
-    /// Puts a displaced edit where nothing is, durably. `None`: something is there, or the edit is gone.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn bring_back(&mut self, edit: &DisplacedEdit, to: &Spot) -> io::Result<Option<Stat>> {
-        displaced::bring_back(&self.tree, &edit.name, to)
-    }
 }
 
 impl Folder for Disk {
@@ -164,7 +150,9 @@ impl Folder for Disk {
         let (tree, next) = (&self.tree, AtomicUsize::new(0));
         let work = || {
             let mut found = Vec::new();
-            while let Some((index, dir)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, dirs.get(i)?))) {
+            while let Some((index, dir)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, dirs.get(i)?)))
+            {
                 found.push((index, list(tree, dir)));
             }
             found
@@ -174,7 +162,9 @@ impl Folder for Disk {
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mine = work();
-            for (index, listing) in mine.into_iter().chain(others.into_iter().flat_map(|t| t.join().unwrap_or_default())) {
+            for (index, listing) in
+                mine.into_iter().chain(others.into_iter().flat_map(|t| t.join().unwrap_or_default()))
+            {
                 all[index] = Some(listing);
             }
         });
@@ -381,10 +371,12 @@ fn open_tree(path: &Path, root: RootId) -> Result<Tree, Error> {
         abilities,
         origins: Default::default(),
         counter: AtomicU64::new(0),
+        finished: Default::default(),
     })
 }
 
-/// Sorts out what an earlier process left in `stage/`: staged files go, displaced ones are kept, parked entries stay.
+/// Sorts out what an earlier process left: staged files go, displaced ones are kept, parked entries stay; contents on
+/// their way in are gone on with, unless nobody asked for them for a week.
 fn recover(tree: &Tree) -> io::Result<()> {
     let now = clock();
     let mut highest = 0;
@@ -395,6 +387,15 @@ fn recover(tree: &Tree) -> io::Result<()> {
         }
     }
     tree.counter.store(highest, Ordering::Relaxed);
+    let dir = beneath::open_dir(&tree.incoming, &RelPath::root())?;
+    for member in listing::list(dir, tree.dev, false)?.members {
+        let old = member.stat.is_ok_and(|stat| now.seconds.saturating_sub(stat.ctime.seconds) > INCOMING_SECONDS);
+        if old {
+            fs::unlinkat(&tree.incoming, member.name.as_bytes(), AtFlags::empty())?;
+        } else {
+            tree.offer_finished(member.name);
+        }
+    }
     let dir = beneath::open_dir(&tree.stage, &RelPath::root())?;
     for member in listing::list(dir, tree.dev, false)?.members {
         let name = member.name.as_bytes();

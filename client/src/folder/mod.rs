@@ -17,6 +17,7 @@ mod disk;
 mod displaced;
 mod error;
 mod fault;
+mod ignore;
 mod listing;
 mod marker;
 mod probe;
@@ -33,6 +34,7 @@ use quics_types::{Mtime, Name};
 pub use disk::Disk;
 pub use displaced::{DisplacedEdit, GRACE_SECONDS};
 pub use error::Error;
+pub use ignore::{Complaint, IGNORE_FILE, Ignore};
 pub use probe::Abilities;
 pub use tree::Tree;
 
@@ -65,6 +67,19 @@ impl RelPath {
     /// The bytes, without a leading `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The path of these bytes, which are names joined by `/`.
+    pub(crate) fn from_checked(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
+    /// Whether this is `dir` or lies below it.
+    pub fn is_within(&self, dir: &RelPath) -> bool {
+        match self.0.strip_prefix(&dir.0[..]) {
+            Some(rest) => dir.0.is_empty() || rest.is_empty() || rest[0] == b'/',
+            None => false,
+        }
     }
 
     /// Whether this is the root itself.
@@ -152,12 +167,13 @@ impl Stat {
     }
 
     /// Whether the file was modified or changed so shortly before `looked_at` (the same clock) that a later change
-    /// could leave the same stat.
+    /// could leave the same stat. A time that lies in the future, by another device's clock, is none that a later change
+    /// would leave.
     pub fn racy(&self, looked_at: Mtime) -> bool {
         const GRAIN: i64 = 20_000_000; // nanoseconds: two kernel ticks at 100 Hz
         let nanos = |t: Mtime| t.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(t.nanos));
-        let newest = nanos(self.mtime).max(nanos(self.ctime));
-        newest > nanos(looked_at).saturating_sub(GRAIN)
+        let close = |time: Mtime| nanos(looked_at).saturating_sub(nanos(time)).abs() < GRAIN;
+        close(self.mtime) || close(self.ctime)
     }
 }
 

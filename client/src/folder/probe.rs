@@ -50,8 +50,7 @@ impl From<std::io::Error> for Unfit {
 }
 
 /// The names that the probe makes; all are removed again.
-const NAMES: [&str; 6] =
-    ["probe-a", "probe-b", "PROBE-A", "probe-link", "probe-\u{e9}", "probe-e\u{301}"];
+const NAMES: [&str; 6] = ["probe-a", "probe-b", "PROBE-A", "probe-link", "probe-\u{e9}", "probe-e\u{301}"];
 
 /// Probes in `dir`, an own directory.
 pub(super) fn probe(dir: BorrowedFd<'_>) -> Result<Abilities, Unfit> {
@@ -74,9 +73,9 @@ fn look_about(dir: BorrowedFd<'_>) -> Result<Abilities, Unfit> {
     let inode = |name: &str| fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|found| found.st_ino);
     let inodes = (inode("probe-a")?, inode("probe-b")?);
     let unable = |error: Errno| match error {
-        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => {
-            Unfit::Lacks("its file system cannot exchange files, without which an edit could be lost (NFS, SMB, old FUSE)")
-        }
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Unfit::Lacks(
+            "its file system cannot exchange files, without which an edit could be lost (NFS, SMB, old FUSE)",
+        ),
         other => other.into(),
     };
     match fs::renameat_with(dir, "probe-a", dir, "probe-b", RenameFlags::NOREPLACE) {

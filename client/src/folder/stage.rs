@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quics_types::{Mtime, limits};
+use quics_types::{Mtime, Name, limits};
 use rustix::{
     fs::{self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps},
     io::Errno,
@@ -35,6 +35,8 @@ pub(super) struct Staged {
     pub(super) file: Option<File>,
     /// Inode and permission bits of the file whose attributes were carried over.
     pub(super) carried: Option<(u64, u32)>,
+    /// Where it came from in `incoming/`, if it can go back there.
+    pub(super) incoming: Option<Name>,
 }
 
 /// What is to be staged.
@@ -129,14 +131,15 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
         Thing::Link(target) => {
             fs::symlinkat(&target[..], &tree.stage, name)?;
             let stat = beneath::look(&tree.stage, name.as_bytes(), tree.dev)?.ok_or(io::ErrorKind::NotFound)?;
-            return Ok(Staged { name: name.to_owned(), number, stat, file: None, carried: None });
+            return Ok(Staged { name: name.to_owned(), number, stat, file: None, carried: None, incoming: None });
         }
         Thing::Dir => {
             fs::mkdirat(&tree.stage, name, Mode::from_raw_mode(0o700))?;
             let dir = File::from(beneath::open_private(&tree.stage, name)?);
             set_mode(&dir, wanted.mode)?;
             let stat = beneath::look_at(&dir, tree.dev)?;
-            return Ok(Staged { name: name.to_owned(), number, stat, file: keep.then_some(dir), carried: None });
+            let file = keep.then_some(dir);
+            return Ok(Staged { name: name.to_owned(), number, stat, file, carried: None, incoming: None });
         }
         Thing::File(Source::Inline(bytes)) => {
             let mut file = create(tree.stage.as_fd(), name)?;
@@ -157,13 +160,19 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
             file
         }
     };
+    let mut came_from = match wanted.what {
+        Thing::File(Source::Incoming(incoming)) if last_use => Some(incoming.clone()),
+        _ => None,
+    };
     let mut carried = None;
     // A file that may be replaced by then is looked at again before it is.
     if let Some((at, expected)) = wanted.replaces
         && let Ok(Some((old, stat))) = tree.open(at)
         && stat.same_content(expected)
     {
-        attributes::carry_over(&old, &file, wanted.mode)?;
+        if !attributes::carry_over(&old, &file, wanted.mode)? {
+            came_from = None;
+        }
         carried = Some((stat.inode, stat.mode));
     }
     if carried.is_none() {
@@ -175,7 +184,7 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
         return Err(io::Error::other("what was staged is not a file"));
     }
     let keep = keep || wanted.replaces.is_some() && carried.is_none();
-    Ok(Staged { name: name.to_owned(), number, stat, file: keep.then_some(file), carried })
+    Ok(Staged { name: name.to_owned(), number, stat, file: keep.then_some(file), carried, incoming: came_from })
 }
 
 fn create(dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
@@ -214,6 +223,23 @@ pub(super) fn discard(tree: &Tree, name: &str) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => tracing::warn!(name, %error, "a staged file stays behind"),
     }
+}
+
+/// Puts a staged file that was not shown back where it came from, so that a fetched content is not lost with the
+/// attempt to apply it; removes any other. `name` is what it is called in `stage/` now.
+pub(super) fn give_back(tree: &Tree, incoming: Option<&Name>, name: &str) -> rustix::io::Result<()> {
+    if let Some(incoming) = incoming {
+        let flags = RenameFlags::NOREPLACE;
+        match fs::renameat_with(&tree.stage, name, &tree.incoming, incoming.as_bytes(), flags) {
+            Ok(()) => {
+                tree.offer_finished(incoming.clone());
+                return Ok(());
+            }
+            Err(Errno::NOENT) => return Err(Errno::NOENT),
+            Err(_) => {}
+        }
+    }
+    remove(tree, name)
 }
 
 /// Removes a file, link or empty directory from `stage/`.

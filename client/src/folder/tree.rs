@@ -10,8 +10,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use quics_types::{Digest, Mtime, Name};
 
-use super::{Abilities, RelPath, Spot, Stat, beneath};
+use super::{Abilities, DisplacedEdit, RelPath, Spot, Stat, beneath, displaced};
 
 /// The folder's private directory, never synced.
 pub(super) const OWN: &str = ".quics";
@@ -33,6 +34,8 @@ pub struct Tree {
     /// Where displaced files came from, as long as this process knows it.
     pub(super) origins: Mutex<HashMap<Vec<u8>, Spot>>,
     pub(super) counter: AtomicU64,
+    /// Complete contents in `incoming/` that nobody has been told of, or that were given back.
+    pub(super) finished: Mutex<HashMap<Digest, Vec<Name>>>,
 }
 
 impl Tree {
@@ -44,6 +47,23 @@ impl Tree {
     /// What the file system can do.
     pub fn abilities(&self) -> Abilities {
         self.abilities
+    }
+
+    /// Removes displaced files that nobody can need any more and returns those that are somebody's edits; these stay
+    /// until [`Tree::bring_back`]. To be called every minute or so.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or a file not removed.
+    pub fn sweep_displaced(&self, now: Mtime) -> io::Result<Vec<DisplacedEdit>> {
+        displaced::sweep(self, now)
+    }
+
+    /// Puts a displaced edit where nothing is, durably. `None`: something is there, or the edit is gone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bring_back(&self, edit: &DisplacedEdit, to: &Spot) -> io::Result<Option<Stat>> {
+        displaced::bring_back(self, &edit.name, to)
     }
 
     /// Opens a directory.
@@ -86,6 +106,12 @@ impl Tree {
         beneath::look_at(file, self.dev)
     }
 
+    /// Opens a file of the private directory for reading; `None` when there is none.
+    pub(super) fn open_own(&self, name: &'static str) -> io::Result<Option<File>> {
+        let name = Name::new(name).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(beneath::open_file(&self.own, &name, self.dev)?.map(|(file, _)| file))
+    }
+
     /// The directory of contents on their way in.
     pub(crate) fn incoming(&self) -> BorrowedFd<'_> {
         self.incoming.as_fd()
@@ -96,6 +122,24 @@ impl Tree {
         self.counter.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// A complete content in `incoming/` that is nobody's, for whoever asks first.
+    pub(crate) fn take_finished(&self, content: Digest) -> Option<Name> {
+        let mut finished = self.finished.lock();
+        let names = finished.get_mut(&content)?;
+        let name = names.pop();
+        if names.is_empty() {
+            finished.remove(&content);
+        }
+        name
+    }
+
+    /// A complete content lies in `incoming/` under this name and is nobody's.
+    pub(super) fn offer_finished(&self, name: Name) {
+        if let Some(content) = content_of(&name) {
+            self.finished.lock().entry(content).or_default().push(name);
+        }
+    }
+
     /// Whether a user's entry may be at this spot: nothing of the private directory but parked entries.
     pub(super) fn allowed(at: &Spot) -> bool {
         let own = |name: &[u8]| name == OWN.as_bytes();
@@ -104,4 +148,11 @@ impl Tree {
         }
         !own(at.name.as_bytes()) && !at.dir.as_bytes().split(|b| *b == b'/').any(own)
     }
+}
+
+/// The content that a complete file in `incoming/` has, by its name: the content id, a dot and a number.
+pub(super) fn content_of(name: &Name) -> Option<Digest> {
+    let (content, number) = std::str::from_utf8(name.as_bytes()).ok()?.split_once('.')?;
+    number.parse::<u64>().ok()?;
+    content.parse().ok()
 }

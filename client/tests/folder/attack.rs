@@ -48,9 +48,12 @@ fn a_link_swapped_in_for_a_directory_never_leads_outside() {
         }
         if let Some((bytes, stat)) = disk.read_small(&spot("d/in/canary")).unwrap() {
             assert_eq!(bytes, "inside");
-            for outcome in disk.apply(&[
-                Op::SetAttributes { at: spot("d/in/canary"), expected: stat, mode: 0o600, mtime: Some(MTIME) },
-            ]) {
+            for outcome in disk.apply(&[Op::SetAttributes {
+                at: spot("d/in/canary"),
+                expected: stat,
+                mode: 0o600,
+                mtime: Some(MTIME),
+            }]) {
                 assert!(!matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
             }
         }
@@ -90,7 +93,8 @@ fn a_reader_sees_the_old_file_or_the_new_one_and_nothing_else() {
     };
     for round in 1..=ROUNDS {
         let expected = stat(&mut disk, "f");
-        let op = Op::ReplaceWithFile { at: spot("f"), expected, source: inline(&text(round)), mode: 0o644, mtime: MTIME };
+        let op =
+            Op::ReplaceWithFile { at: spot("f"), expected, source: inline(&text(round)), mode: 0o644, mtime: MTIME };
         done(&disk.apply(&[op])[0]);
     }
     stop.store(true, Ordering::Relaxed);

@@ -38,7 +38,7 @@ fn child_that_is_killed() {
             })
             .collect();
         all_done(&disk.apply(&ops));
-        disk.sweep_displaced(quics_types::Mtime { seconds: i64::MAX, nanos: 0 }).unwrap();
+        disk.tree().sweep_displaced(quics_types::Mtime { seconds: i64::MAX, nanos: 0 }).unwrap();
     }
 }
 
@@ -62,7 +62,7 @@ fn a_kill_at_any_time_leaves_old_or_new_files_and_a_folder_that_opens() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let mut disk = Disk::open(place.path(), ROOT).unwrap();
+        let disk = Disk::open(place.path(), ROOT).unwrap();
         for entry in fs::read_dir(place.path().join("d")).unwrap() {
             let entry = entry.unwrap();
             let found = fs::read_to_string(entry.path()).unwrap();
@@ -71,7 +71,7 @@ fn a_kill_at_any_time_leaves_old_or_new_files_and_a_folder_that_opens() {
             assert_eq!(found, text(file, round), "it is torn");
         }
         assert_eq!(fs::read_dir(place.path().join(".quics/stage")).unwrap().count(), 0);
-        let edits = disk.sweep_displaced(quics_types::Mtime { seconds: i64::MAX, nanos: 0 }).unwrap();
+        let edits = disk.tree().sweep_displaced(quics_types::Mtime { seconds: i64::MAX, nanos: 0 }).unwrap();
         assert_eq!(edits, [], "what was displaced was as expected");
         assert_eq!(fs::read_dir(place.path().join(".quics/displaced")).unwrap().count(), 0);
     }

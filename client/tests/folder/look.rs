@@ -49,7 +49,8 @@ fn fifos_and_sockets_are_seen_and_never_opened() {
     let (place, mut disk) = folder();
     let _socket = std::os::unix::net::UnixListener::bind(place.path().join("socket")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, place.path().join("fifo"), rustix::fs::Mode::RUSR).unwrap();
-    let kinds: Vec<_> = disk.list(&RelPath::root()).unwrap().members.iter().map(|m| m.stat.clone().unwrap().kind).collect();
+    let kinds: Vec<_> =
+        disk.list(&RelPath::root()).unwrap().members.iter().map(|m| m.stat.clone().unwrap().kind).collect();
     assert_eq!(kinds, [Kind::Other, Kind::Other]);
     // Opening the FIFO would wait for a writer for ever.
     assert_eq!(disk.read_small(&spot("fifo")).unwrap(), None);

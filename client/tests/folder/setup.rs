@@ -29,7 +29,9 @@ fn folders_do_not_lie_inside_each_other() {
     let inner = place.path().join("a/b");
     fs::create_dir_all(&inner).unwrap();
     let other = RootId::from_bytes([8; 16]);
-    assert!(matches!(Disk::create(&inner, other), Err(Error::Inside(outer)) if outer == place.path().canonicalize().unwrap()));
+    assert!(
+        matches!(Disk::create(&inner, other), Err(Error::Inside(outer)) if outer == place.path().canonicalize().unwrap())
+    );
     disk.forget().unwrap();
     let inner_disk = Disk::create(&inner, other).unwrap();
     assert!(matches!(Disk::create(place.path(), ROOT), Err(Error::Contains(found)) if found.ends_with("a/b")));

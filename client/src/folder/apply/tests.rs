@@ -70,7 +70,7 @@ fn an_edit_at_any_moment_before_the_exchange_stays_in_its_place() {
             let outcome = apply_while(&mut disk, op, point, move || save(target.clone(), "the user's edit"));
             assert!(matches!(outcome, Outcome::Differs), "{point}: {outcome:?}");
             assert_eq!(std_fs::read_to_string(&path).unwrap(), "the user's edit", "{point}");
-            assert_eq!(disk.sweep_displaced(disk_now(1_000)).unwrap(), []);
+            assert_eq!(disk.tree().sweep_displaced(disk_now(1_000)).unwrap(), []);
             disk.forget().unwrap();
         }
     }
@@ -110,9 +110,9 @@ fn an_edit_that_was_displaced_is_put_back_even_when_the_new_file_is_replaced_mea
     let outcome = fault::during(hook, || disk.apply(&[op])).remove(0);
     assert!(matches!(outcome, Outcome::Differs), "{outcome:?}");
     let mut found = vec![std_fs::read_to_string(&path).unwrap()];
-    for edit in disk.sweep_displaced(disk_now(0)).unwrap() {
+    for edit in disk.tree().sweep_displaced(disk_now(0)).unwrap() {
         assert_eq!(edit.from, Some(spot("file")));
-        disk.bring_back(&edit, &spot("kept")).unwrap().unwrap();
+        disk.tree().bring_back(&edit, &spot("kept")).unwrap().unwrap();
         found.push(std_fs::read_to_string(place.path().join("kept")).unwrap());
     }
     found.sort();
@@ -145,12 +145,12 @@ fn a_writer_that_kept_the_displaced_file_open_loses_nothing() {
     let op = replace(&mut disk, "file", "new");
     assert!(matches!(disk.apply(&[op])[0], Outcome::Done(_)));
     // Open as it is, it is kept beyond its grace.
-    assert_eq!(disk.sweep_displaced(disk_now(1_000)).unwrap(), []);
+    assert_eq!(disk.tree().sweep_displaced(disk_now(1_000)).unwrap(), []);
     writer.write_all(b" and more").unwrap();
     drop(writer);
-    let edits = disk.sweep_displaced(disk_now(1_000)).unwrap();
+    let edits = disk.tree().sweep_displaced(disk_now(1_000)).unwrap();
     assert_eq!(edits.len(), 1);
-    disk.bring_back(&edits[0], &spot("kept")).unwrap().unwrap();
+    disk.tree().bring_back(&edits[0], &spot("kept")).unwrap().unwrap();
     assert_eq!(std_fs::read_to_string(place.path().join("kept")).unwrap(), "old and more");
     disk.forget().unwrap();
 }
@@ -163,9 +163,9 @@ fn displaced_files_are_kept_for_their_grace_and_then_removed() {
     assert!(matches!(disk.apply(&[op])[0], Outcome::Done(_)));
     let displaced = place.path().join(".quics/displaced");
     let count = || std_fs::read_dir(&displaced).unwrap().count();
-    disk.sweep_displaced(disk_now(0)).unwrap();
+    disk.tree().sweep_displaced(disk_now(0)).unwrap();
     assert_eq!(count(), 1);
-    disk.sweep_displaced(disk_now(crate::folder::GRACE_SECONDS + 1)).unwrap();
+    disk.tree().sweep_displaced(disk_now(crate::folder::GRACE_SECONDS + 1)).unwrap();
     assert_eq!(count(), 0);
 }
 
@@ -198,7 +198,7 @@ fn a_removed_edit_whose_name_is_taken_again_is_reported() {
     };
     assert!(matches!(fault::during(hook, || disk.apply(&[op]))[0], Outcome::Differs));
     assert_eq!(std_fs::read_to_string(&path).unwrap(), "made anew");
-    let edits = disk.sweep_displaced(disk_now(0)).unwrap();
+    let edits = disk.tree().sweep_displaced(disk_now(0)).unwrap();
     assert_eq!(edits.len(), 1);
     assert!(matches!(disk.forget(), Err(crate::folder::Error::NotEmpty(1))));
 }
@@ -255,10 +255,10 @@ fn what_a_crash_left_staged_is_sorted_out_without_losing_an_edit() {
         let mut disk = Disk::open(place.path(), RootId::from_bytes([7; 16])).unwrap();
         let now = std_fs::read_to_string(&path).unwrap();
         assert_eq!(now, if point == "exchanged" { "new" } else { "old" }, "{point}");
-        let edits = disk.sweep_displaced(disk_now(1_000)).unwrap();
+        let edits = disk.tree().sweep_displaced(disk_now(1_000)).unwrap();
         assert_eq!(edits.len(), usize::from(edit));
         for edit in edits {
-            disk.bring_back(&edit, &spot("kept")).unwrap().unwrap();
+            disk.tree().bring_back(&edit, &spot("kept")).unwrap().unwrap();
             assert_eq!(std_fs::read_to_string(place.path().join("kept")).unwrap(), "edited");
         }
         disk.forget().unwrap();

@@ -1,0 +1,137 @@
+//! Brings a file's content to the server, in one pass over the file.
+
+use std::{collections::HashSet, io};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use quics_chunks::{ManifestBuilder, Packed};
+use quics_types::{Digest, limits};
+use tokio::task::spawn_blocking;
+
+use super::{Failure, Remote, Transfer, read, read::Piece, upload::Uploader};
+use crate::{
+    engine::{IngestFailure, Ingested},
+    folder::{Spot, Stat},
+};
+
+/// Bytes of chunks about which the server is asked at once.
+const ASK_BYTES: usize = 4 * limits::BATCH_BYTES;
+/// Questions in flight.
+const ASKING: usize = 3;
+/// Digests that are remembered so that the server is not asked about them twice (a sparse file repeats one chunk).
+const REMEMBERED: usize = 64 * 1024;
+
+impl<R: Remote> Transfer<R> {
+    /// Cuts and hashes a file and brings to the server what it lacks of it. What comes back is durable there.
+    ///
+    /// # Errors
+    /// [`IngestFailure::Changed`] when the file is not as expected, before or after; the others say themselves.
+    ///
+    /// # Cancel safety
+    /// Dropping the future breaks everything off; what was sent is not sent again the next time.
+    pub async fn ingest(&self, at: &Spot, expected: &Stat) -> Result<Ingested, IngestFailure> {
+        let tree = self.tree.clone();
+        let spot = at.clone();
+        let opened = blocking(move || tree.open(&spot)).await?;
+        let (file, before) = opened.ok_or(IngestFailure::Changed)?;
+        if !before.same_content(expected) {
+            return Err(IngestFailure::Changed);
+        }
+        let reading = file.try_clone().map_err(unreadable)?;
+        let mut pieces = Box::pin(read::pieces(reading, before.size));
+        let mut uploader = Uploader::new(self.remote.clone(), self.progress.clone());
+        let mut asking = FuturesUnordered::new();
+        let mut builder = ManifestBuilder::new();
+        let (mut pages, mut group, mut group_bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut seen, mut size, mut ended) = (HashSet::new(), 0u64, false);
+        loop {
+            tokio::select! {
+                Some(missing) = asking.next() => uploader.send(missing?).await.map_err(failed)?,
+                batch = pieces.next(), if !ended && asking.len() < ASKING => {
+                    let batch = batch.transpose().map_err(unreadable)?;
+                    ended = batch.is_none();
+                    for piece in batch.into_iter().flatten() {
+                        let length = piece.data.len();
+                        size += length as u64;
+                        self.progress.scanned(length);
+                        // Never above the limit of a chunk.
+                        builder.push(piece.digest, length as u32, &mut pages).map_err(impossible)?;
+                        if remember(&mut seen, piece.digest) {
+                            group_bytes += length;
+                            group.push(piece);
+                        }
+                    }
+                    if size > before.size {
+                        return Err(IngestFailure::Changed);
+                    }
+                    for (digest, data) in pages.drain(..) {
+                        group_bytes += data.len();
+                        group.push(Piece { digest, data });
+                    }
+                    if group_bytes >= ASK_BYTES || ended && !group.is_empty() {
+                        group_bytes = 0;
+                        asking.push(ask(self.remote.clone(), std::mem::take(&mut group)));
+                    }
+                }
+                else => break,
+            }
+        }
+        if size != before.size {
+            return Err(IngestFailure::Changed);
+        }
+        let manifest = builder.finish(&mut pages).map_err(impossible)?;
+        let last = pages.drain(..).map(|(digest, data)| Piece { digest, data }).collect();
+        uploader.send(ask(self.remote.clone(), last).await?).await.map_err(failed)?;
+        uploader.finish().await.map_err(failed)?;
+        let (tree, spot) = (self.tree.clone(), at.clone());
+        let (after, there) = blocking(move || Ok((tree.look_at(&file)?, tree.look(&spot)?))).await?;
+        // The change time as well: a write whose modification time was set back shows in it.
+        if after != before || there != Some(after) {
+            return Err(IngestFailure::Changed);
+        }
+        Ok(Ingested { content: manifest.content, size, stat: after })
+    }
+}
+
+/// Whether a digest is new. What is remembered is bounded: then it starts anew.
+fn remember(seen: &mut HashSet<Digest>, digest: Digest) -> bool {
+    if seen.len() >= REMEMBERED {
+        seen.clear();
+    }
+    seen.insert(digest)
+}
+
+/// Asks which pieces are missing and packs those.
+async fn ask<R: Remote>(remote: R, mut pieces: Vec<Piece>) -> Result<Vec<Packed>, IngestFailure> {
+    let digests = pieces.iter().map(|piece| piece.digest).collect();
+    let missing: HashSet<Digest> = remote.find_missing(digests).await.map_err(failed)?.into_iter().collect();
+    pieces.retain(|piece| missing.contains(&piece.digest));
+    if pieces.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pack = move || pieces.into_iter().map(|piece| Packed::of(piece.digest, piece.data)).collect();
+    spawn_blocking(pack).await.map_err(|error| unreadable(io::Error::other(error)))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, IngestFailure> {
+    spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result).map_err(unreadable)
+}
+
+fn unreadable(error: io::Error) -> IngestFailure {
+    match error.kind() {
+        io::ErrorKind::NotFound => IngestFailure::Changed,
+        _ => IngestFailure::Unreadable(error.to_string()),
+    }
+}
+
+fn impossible(error: quics_chunks::Error) -> IngestFailure {
+    IngestFailure::Unreadable(error.to_string())
+}
+
+fn failed(failure: Failure) -> IngestFailure {
+    match failure {
+        Failure::Offline(_) | Failure::Wrong(_) | Failure::Absent(_) => IngestFailure::Offline,
+        Failure::Refused(reason) => IngestFailure::Refused(reason),
+    }
+}
