@@ -19,6 +19,7 @@ pub mod engine;
 pub mod folder;
 pub mod home;
 pub mod text;
+pub mod transfer;
 
 /// The program and its version, as it introduces itself.
 pub const PROGRAM: &str = concat!("quics ", env!("CARGO_PKG_VERSION"));
