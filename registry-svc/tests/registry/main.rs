@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod identity;
+mod joining;
 mod operations;
 mod roots;
 mod support;

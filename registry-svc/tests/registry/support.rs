@@ -56,7 +56,12 @@ impl Registry {
     }
 
     pub(crate) async fn start_in(data: &Path, clock: Arc<ManualClock>) -> Registry {
-        let config = Config::new(quics_kit::service::Config::on_free_ports(data));
+        Self::start_with(Config::new(quics_kit::service::Config::on_free_ports(data)), clock).await
+    }
+
+    /// Starts with a configuration of the test's; `clock` shows the registry its time.
+    pub(crate) async fn start_with(config: Config, clock: Arc<ManualClock>) -> Registry {
+        let data = &config.common.data.clone();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(registry_svc::run_at(config, clock.clone() as Arc<dyn Clock>, shutdown.clone()));
         let mut running = Some(running);

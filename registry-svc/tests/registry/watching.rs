@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quics_kit::clock::Clock;
+use quics_kit::clock::{Clock, ManualClock};
 use quics_kit::members::{Change, Denied, Follow, Members, Options};
 use quics_kit::names::Service;
 use quics_kit::telemetry;
@@ -117,12 +117,13 @@ async fn a_view_outlives_the_registry_for_a_day_and_learns_what_it_missed() {
     follower.stop().await;
 
     // The service starts again, registry-svc is away: what is stored serves, for a day.
-    let options = Options::new(&b"members/"[..], registry.clock.clone() as Arc<dyn Clock>);
+    let clock = Arc::new(ManualClock::at(registry.clock.now()));
+    let options = Options::new(&b"members/"[..], clock.clone() as Arc<dyn Clock>);
     let alone = Members::load(rows.clone(), options).unwrap();
     assert_eq!(alone.role(root, device.id), Ok(Role::Owner));
-    registry.clock.advance(Duration::from_secs(24 * 3600 - 1));
+    clock.advance(Duration::from_secs(24 * 3600 - 1));
     assert_eq!(alone.role(root, device.id), Ok(Role::Owner));
-    registry.clock.advance(Duration::from_secs(2));
+    clock.advance(Duration::from_secs(2));
     assert_eq!(alone.role(root, device.id), Err(Denied::Stale));
 
     // Revoked while nobody watched.
