@@ -20,6 +20,7 @@ pub mod folder;
 pub mod home;
 pub mod text;
 pub mod transfer;
+pub mod watch;
 
 /// The program and its version, as it introduces itself.
 pub const PROGRAM: &str = concat!("quics ", env!("CARGO_PKG_VERSION"));

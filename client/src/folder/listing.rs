@@ -4,7 +4,10 @@ use std::{io, os::fd::AsFd};
 
 use bytes::Bytes;
 use quics_types::Name;
-use rustix::{fs::RawDir, io::Errno};
+use rustix::{
+    fs::{FileType, RawDir},
+    io::Errno,
+};
 
 use super::{Listing, Member, beneath, tree::OWN};
 
@@ -54,4 +57,31 @@ pub(super) fn list(dir: impl AsFd, dev: (u32, u32), top: bool) -> io::Result<Lis
     listing.members.dedup_by(|a, b| a.name == b.name);
     listing.unusable.sort_unstable();
     Ok(listing)
+}
+
+/// The names of the directories in an open directory, `.quics` left out.
+pub(super) fn subdirs(dir: impl AsFd) -> io::Result<Vec<Name>> {
+    let mut names = Vec::new();
+    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
+    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") || name == OWN.as_bytes() {
+            continue;
+        }
+        let is_dir = match entry.file_type() {
+            // Not every file system says it here.
+            FileType::Unknown => beneath::raw(&dir, name)
+                .is_ok_and(|found| FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory),
+            kind => kind == FileType::Directory,
+        };
+        if is_dir && let Ok(name) = Name::new(Bytes::copy_from_slice(name)) {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }

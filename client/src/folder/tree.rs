@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use quics_types::{Digest, Mtime, Name};
 
-use super::{Abilities, DisplacedEdit, RelPath, Spot, Stat, beneath, displaced};
+use super::{Abilities, DisplacedEdit, RelPath, Spot, Stat, beneath, displaced, listing};
 
 /// The folder's private directory, never synced.
 pub(super) const OWN: &str = ".quics";
@@ -72,6 +72,24 @@ impl Tree {
     /// When it is absent, cannot be read, or lies on another file system.
     pub(crate) fn dir(&self, path: &RelPath) -> io::Result<OwnedFd> {
         beneath::open_dir(&self.root, path)
+    }
+
+    /// A directory's handle, and the path under which calls that take no handle find it while it is open.
+    ///
+    /// # Errors
+    /// As [`Tree::dir`].
+    pub(crate) fn magic(&self, path: &RelPath) -> io::Result<(OwnedFd, String)> {
+        let handle = self.dir(path)?;
+        let magic = beneath::magic_path(&handle);
+        Ok((handle, magic))
+    }
+
+    /// The directories in a directory, the private one and those of other folders left out.
+    ///
+    /// # Errors
+    /// As [`Tree::dir`], and when it cannot be listed.
+    pub(crate) fn subdirs(&self, path: &RelPath) -> io::Result<Vec<Name>> {
+        listing::subdirs(self.dir(path)?)
     }
 
     /// Opens a regular file for reading, with its stat; `None` when there is none.

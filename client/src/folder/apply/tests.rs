@@ -252,7 +252,7 @@ fn what_a_crash_left_staged_is_sorted_out_without_losing_an_edit() {
         assert!(crashed.is_err());
         fault::during(|_| {}, || {});
         drop(disk);
-        let mut disk = Disk::open(place.path(), RootId::from_bytes([7; 16])).unwrap();
+        let disk = Disk::open(place.path(), RootId::from_bytes([7; 16])).unwrap();
         let now = std_fs::read_to_string(&path).unwrap();
         assert_eq!(now, if point == "exchanged" { "new" } else { "old" }, "{point}");
         let edits = disk.tree().sweep_displaced(disk_now(1_000)).unwrap();
