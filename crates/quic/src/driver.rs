@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Owns a driver thread; the thread ends when the last clone is dropped.
@@ -22,6 +23,8 @@ pub(crate) struct Driver {
 #[derive(Debug)]
 struct Inner {
     handle: Handle,
+    /// Closed when the thread has dropped all that ran on it.
+    ended: watch::Receiver<()>,
     _stop: DropGuard,
 }
 
@@ -35,11 +38,13 @@ impl Driver {
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
+        let (ending, ended) = watch::channel(());
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(stopped.cancelled());
-            runtime.shutdown_background();
+            drop(runtime);
+            drop(ending);
         })?;
-        Ok(Driver { inner: Arc::new(Inner { handle, _stop: stop.drop_guard() }) })
+        Ok(Driver { inner: Arc::new(Inner { handle, ended, _stop: stop.drop_guard() }) })
     }
 
     /// Gives the driver that the channels of this process share, started when there is none.
@@ -51,6 +56,14 @@ impl Driver {
         let driver = Driver::start("quic-client")?;
         *shared = Arc::downgrade(&driver.inner);
         Ok(driver)
+    }
+
+    /// Drops the driver and waits until its sockets are closed; nobody else may hold it.
+    pub(crate) async fn stop(self) {
+        let mut ended = self.inner.ended.clone();
+        drop(self);
+        // Nothing is ever sent: an error is the end.
+        let _ = ended.changed().await;
     }
 
     /// The driver's runtime.

@@ -1,8 +1,10 @@
 //! From transport failures to gRPC status codes, after the gRPC proposal for HTTP/3 (G2).
 
-use h3::error::{Code, StreamError};
+use std::error::Error as _;
+
+use h3::error::{Code as H3, StreamError};
 use http::HeaderMap;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::wire::Fault;
 
@@ -17,13 +19,13 @@ pub(crate) fn trailers(status: &Status) -> Result<HeaderMap, Status> {
 }
 
 /// What a stream that the peer reset means.
-pub(crate) fn from_code(code: Code) -> Status {
+pub(crate) fn from_code(code: H3) -> Status {
     let message = format!("the peer ended the stream: {code}");
     match code {
-        Code::H3_REQUEST_REJECTED => Status::unavailable(message),
-        Code::H3_REQUEST_CANCELLED => Status::cancelled(message),
-        Code::H3_EXCESSIVE_LOAD => Status::resource_exhausted(message),
-        Code::H3_VERSION_FALLBACK => Status::unimplemented(message),
+        H3::H3_REQUEST_REJECTED => Status::unavailable(message),
+        H3::H3_REQUEST_CANCELLED => Status::cancelled(message),
+        H3::H3_EXCESSIVE_LOAD => Status::resource_exhausted(message),
+        H3::H3_VERSION_FALLBACK => Status::unimplemented(message),
         _ => Status::internal(message),
     }
 }
@@ -46,12 +48,48 @@ pub(crate) fn from_stream(error: StreamError) -> Status {
 }
 
 /// What a failure of HTTP/2 over TCP means to the call on it.
+///
+/// tonic's own mapping knows streams that were reset; what ended with its connection is UNAVAILABLE here, not INTERNAL or
+/// UNKNOWN.
 pub(crate) fn from_http2(error: hyper::Error) -> Status {
-    let (closed, text) = (error.is_closed() || error.is_canceled(), error.to_string());
+    let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    let gone = http2.is_some_and(|error| error.is_go_away() || error.is_io());
+    if gone || error.is_closed() || error.is_canceled() || error.is_incomplete_message() {
+        return Status::unavailable(format!("the connection was lost: {error}"));
+    }
+    let text = error.to_string();
     let status = Status::from_error(Box::new(error));
     match status.code() {
-        tonic::Code::Unknown => Status::unavailable(format!("the connection was lost: {text}")),
-        tonic::Code::Cancelled if closed => Status::unavailable(format!("the connection was lost: {text}")),
+        Code::Unknown => Status::unavailable(format!("the connection was lost: {text}")),
         _ => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_of_http3_become_those_of_grpc() {
+        let cases = [
+            (H3::H3_REQUEST_REJECTED, Code::Unavailable),
+            (H3::H3_REQUEST_CANCELLED, Code::Cancelled),
+            (H3::H3_EXCESSIVE_LOAD, Code::ResourceExhausted),
+            (H3::H3_VERSION_FALLBACK, Code::Unimplemented),
+            (H3::H3_NO_ERROR, Code::Internal),
+            (H3::H3_INTERNAL_ERROR, Code::Internal),
+            (H3::H3_MESSAGE_ERROR, Code::Internal),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(from_code(code).code(), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_framing_is_internal_and_a_lost_stream_unavailable() {
+        let fault = from_stream(StreamError::Undefined(Box::new(Fault::Truncated)));
+        assert_eq!(fault.code(), Code::Internal);
+        let lost = from_stream(StreamError::Undefined("gone".into()));
+        assert_eq!(lost.code(), Code::Unavailable);
     }
 }

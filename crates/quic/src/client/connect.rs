@@ -264,3 +264,39 @@ fn unreachable(error: impl std::fmt::Display) -> Status {
 fn unusable(error: Error) -> Status {
     Status::failed_precondition(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn addresses() -> Vec<SocketAddr> {
+        (1..=3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_fails_is_followed_by_the_next_without_a_pause() {
+        let attempt = |address: SocketAddr| async move {
+            if address.port() == 3 { Ok(address.port()) } else { Err(Status::unavailable("no")) }
+        };
+        let won = timeout(Duration::from_secs(30), race(addresses(), Duration::from_secs(3_600), attempt)).await;
+        assert_eq!(won.unwrap().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_is_overtaken() {
+        let attempt =
+            |address: SocketAddr| async move { if address.port() == 2 { Ok(address.port()) } else { pending().await } };
+        let won = timeout(Duration::from_secs(30), race(addresses(), Duration::from_millis(1), attempt)).await;
+        assert_eq!(won.unwrap().unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_last_error_is_told_when_every_address_fails() {
+        let attempt = |address: SocketAddr| async move { Err::<(), _>(Status::unavailable(address.to_string())) };
+        let lost = race(addresses(), Duration::ZERO, attempt).await.unwrap_err();
+        assert_eq!(lost.message(), "127.0.0.1:3");
+        assert!(race(Vec::new(), Duration::ZERO, attempt).await.is_err());
+    }
+}

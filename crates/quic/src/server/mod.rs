@@ -96,6 +96,8 @@ impl Server {
             drop(self.tcp);
             quic.await;
         }
+        // Whoever binds the port next finds it free.
+        driver.stop().await;
         Ok(())
     }
 }

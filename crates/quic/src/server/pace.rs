@@ -112,10 +112,9 @@ where
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.alarm = None;
             let frame = frame.map(|result| result.map_err(|error| cut_off(Status::from_error(error.into()))));
-            if let Some(data) = frame.as_ref().and_then(|result| result.as_ref().ok()).and_then(Frame::data_ref) {
-                if this.message.follow(data) {
-                    this.waited = Duration::ZERO;
-                }
+            let data = frame.as_ref().and_then(|result| result.as_ref().ok()).and_then(Frame::data_ref);
+            if data.is_some_and(|data| this.message.follow(data)) {
+                this.waited = Duration::ZERO;
             }
             return Poll::Ready(frame);
         }

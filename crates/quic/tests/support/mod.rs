@@ -1,6 +1,7 @@
 //! What the tests of the transport share: a certificate authority, a gRPC service and its client, servers and channels.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test ends on any error")]
 
 pub(crate) mod ca;
 pub(crate) mod client;

@@ -1,6 +1,7 @@
 //! A relay between a channel and a server, on one port for UDP and TCP, that can block UDP and change its target.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -73,13 +74,16 @@ async fn relay_udp(front: Arc<UdpSocket>, shared: Arc<Shared>) {
             continue;
         }
         let target = *shared.target.lock().unwrap();
-        if !backs.contains_key(&(client, target)) {
-            let back = Arc::new(UdpSocket::bind(loopback(0)).await.unwrap());
-            back.connect(target).await.unwrap();
-            let answers = tokio::spawn(relay_answers(back.clone(), front.clone(), client, shared.clone()));
-            backs.insert((client, target), (back, AbortOnDropHandle::new(answers)));
-        }
-        let _ = backs[&(client, target)].0.send(&packet[..length]).await;
+        let back = match backs.entry((client, target)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let back = Arc::new(UdpSocket::bind(loopback(0)).await.unwrap());
+                back.connect(target).await.unwrap();
+                let answers = tokio::spawn(relay_answers(back.clone(), front.clone(), client, shared.clone()));
+                new.insert((back, AbortOnDropHandle::new(answers)))
+            }
+        };
+        let _ = back.0.send(&packet[..length]).await;
     }
 }
 

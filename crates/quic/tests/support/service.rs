@@ -44,6 +44,8 @@ pub(crate) struct Record {
     pub(crate) produced: usize,
     /// Handlers or response streams that were dropped before their end.
     pub(crate) abandoned: usize,
+    /// Calls of what never answers that have reached their handler.
+    pub(crate) hanging: usize,
 }
 
 /// Shows what the service saw.
@@ -136,6 +138,7 @@ impl TestService {
                     let service = service.clone();
                     async move {
                         let _guard = service.guard(false);
+                        service.seen.note(|record| record.hanging += 1);
                         std::future::pending::<Result<tonic::Response<Empty>, Status>>().await
                     }
                 });

@@ -185,7 +185,7 @@ async fn a_server_that_was_killed_and_restarted_says_so_at_once() {
         let mut client = client.clone();
         tokio::spawn(async move { client.hang(Empty {}).await })
     };
-    killed.seen.until(|record| record.calls == 1).await;
+    killed.seen.until(|record| record.hanging == 1).await;
     let begun = std::time::Instant::now();
     relay.redirect(restarted.address);
     let status = within(hanging).await.unwrap().unwrap_err();
@@ -206,7 +206,7 @@ async fn a_closed_channel_ends_its_calls_and_makes_no_more() {
             let mut client = client.clone();
             tokio::spawn(async move { client.hang(Empty {}).await })
         };
-        server.seen.until(|record| record.calls == 1).await;
+        server.seen.until(|record| record.hanging == 1).await;
         channel.close();
         assert_eq!(channel.state(), State::Closed);
         assert_eq!(within(hanging).await.unwrap().unwrap_err().code(), Code::Unavailable, "{transport}");

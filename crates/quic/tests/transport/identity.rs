@@ -151,7 +151,7 @@ async fn a_revoked_peer_is_cut_off_at_once_and_others_are_not() {
         }
         let (mut bad, mut good) = (clients.pop().unwrap(), clients.pop().unwrap());
         let hanging = tokio::spawn(async move { bad.hang(Empty {}).await });
-        server.seen.until(|record| record.calls == 3).await;
+        server.seen.until(|record| record.hanging == 1).await;
         let closed = server.connections.close(|peer| peer.uris == ["quics://device/bad"], "revoked");
         assert_eq!(closed, 1);
         let status = within(hanging).await.unwrap().unwrap_err();

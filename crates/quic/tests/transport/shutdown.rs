@@ -79,7 +79,7 @@ async fn calls_that_outlast_the_grace_period_are_cut_off() {
         let server = serve_with(config);
         let mut client = TestClient::new(channel(&ca, server.address, transport));
         let hanging = tokio::spawn(async move { client.hang(Empty {}).await });
-        server.seen.until(|record| record.calls == 1).await;
+        server.seen.until(|record| record.hanging == 1).await;
         server.shutdown.cancel();
         let status = within(hanging).await.unwrap().unwrap_err();
         assert!(matches!(status.code(), Code::Unavailable | Code::Cancelled), "{transport}: {status:?}");
