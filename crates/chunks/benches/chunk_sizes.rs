@@ -1,4 +1,5 @@
-//! Prints what the choice of chunk sizes costs and saves: `cargo bench -p quics-chunks --bench chunk_sizes`.
+//! Prints what the choice of chunk sizes costs and saves: `cargo bench -p quics-chunks --bench chunk_sizes`,
+//! or only the sections named behind `--`: `sizes`, `speed`, `store`.
 //!
 //! One core, noise (no repetitions, nothing to compress) unless a column says otherwise. "Resent" is what a device
 //! sends after one byte was inserted at the head of a file: new chunks and new manifest pages.
@@ -8,6 +9,7 @@ use std::{
     hint::black_box,
     io::{self, Cursor, Read},
     ops::ControlFlow,
+    os::unix::fs::FileExt,
     path::Path,
     time::Instant,
 };
@@ -21,15 +23,25 @@ const GIB: u64 = 1024 * MIB;
 const ROUNDS: usize = 5;
 
 fn main() {
-    println!(
-        "| min/avg/max KiB | mean chunk | resent of 1 MiB | of 64 MiB | of 4 GiB | manifest of 10 GiB | chunks | index in memory | index on disk |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let all: Vec<Sizes> = [(8, 32, 128), (16, 64, 256), (32, 128, 512)]
         .into_iter()
         .filter_map(|(min, average, max)| Sizes::new(min * 1024, average * 1024, max * 1024))
         .collect();
-    for &sizes in &all {
+    for (name, section) in [("sizes", sizes as fn(&[Sizes])), ("speed", speed), ("store", store)] {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            section(&all);
+            println!();
+        }
+    }
+}
+
+fn sizes(all: &[Sizes]) {
+    println!(
+        "| min/avg/max KiB | mean chunk | resent of 1 MiB | of 64 MiB | of 4 GiB | manifest of 10 GiB | chunks | index in memory | index on disk |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for &sizes in all {
         let resent = [MIB, 64 * MIB, 4 * GIB].map(|length| kib(resent(sizes, length)));
         let large = read(sizes, Noise::new(10 * GIB));
         let chunks = large.chunks.len() as u64;
@@ -45,10 +57,7 @@ fn main() {
             kib(chunks * 64),
         );
     }
-    println!("\nIndex in memory: 22 to 27 bytes a chunk (20 a slot, 0.75 to 0.9 full), 24 taken.\n");
-    speed(&all);
-    println!();
-    store();
+    println!("\nIndex in memory: 22 to 27 bytes a chunk (20 a slot, 0.75 to 0.9 full), 24 taken.");
 }
 
 fn name(sizes: Sizes) -> String {
@@ -207,12 +216,12 @@ fn rate(bytes: usize, mut work: impl FnMut()) -> String {
 }
 
 /// How fast the store takes and gives noise, on tmpfs where there is one and on the disk of the build directory.
-fn store() {
+fn store(_: &[Sizes]) {
     println!("Store, 1 GiB of noise in chunks of the default sizes, MB/s:\n");
     println!(
-        "| where | put, one thread | flush after it | opening, index sealed | get, one thread | duplicates asked, per second |"
+        "| where | the same bytes written to a plain file | put, one thread | flush after it | opening, index sealed | get, one thread | duplicates asked, per second |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for (where_, base) in [("tmpfs", "/dev/shm"), ("disk", env!("CARGO_TARGET_TMPDIR"))] {
         if !Path::new(base).is_dir() {
             continue;
@@ -228,6 +237,14 @@ fn measure_store(directory: &Path) -> Vec<String> {
     let chunks: Vec<Packed> =
         Chunker::new(Noise::new(GIB)).map(|chunk| chunk.expect("noise does not fail").pack()).collect();
     let megabytes = GIB as f64 / 1e6;
+    let start = Instant::now();
+    let file = std::fs::File::create(directory.join("plain")).expect("the directory can be written");
+    for (i, chunk) in (0..).zip(&chunks) {
+        file.write_all_at(&chunk.data, i * 80 * KIB).expect("there is room");
+    }
+    let plain = start.elapsed();
+    drop(file);
+    std::fs::remove_file(directory.join("plain")).expect("it was made here");
     let store = Segments::open(directory, Options::default()).expect("the store opens");
     let start = Instant::now();
     for chunk in &chunks {
@@ -259,6 +276,7 @@ fn measure_store(directory: &Path) -> Vec<String> {
         .expect("the store lists its records");
     assert_eq!(records, chunks.len());
     vec![
+        format!("{:.0}", megabytes / plain.as_secs_f64()),
         format!("{:.0}", megabytes / put.as_secs_f64()),
         format!("{:.0} ms", flushed.as_secs_f64() * 1e3),
         format!("{:.1} ms", opened.as_secs_f64() * 1e3),

@@ -4,13 +4,16 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, IoSlice},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation, fallocate, flock},
+    io::{Errno, pwritev},
+};
 
 use crate::Error;
 
@@ -38,8 +41,8 @@ pub(super) trait DiskFile: Send + Sync {
     fn len(&self) -> Result<u64, Error>;
     /// Reads until `out` is full or the file ends; returns how much was read.
     fn read(&self, out: &mut [u8], offset: u64) -> Result<usize, Error>;
-    /// Writes all of `data`. Durable after [`DiskFile::sync`].
-    fn write(&self, data: &[u8], offset: u64) -> Result<(), Error>;
+    /// Writes all parts, one behind the other. Durable after [`DiskFile::sync`].
+    fn write(&self, parts: &[&[u8]], offset: u64) -> Result<(), Error>;
     /// Cuts the file to `len` bytes, or lengthens it with zeros.
     fn set_len(&self, len: u64) -> Result<(), Error>;
     /// Lengthens the file to `len` bytes with zeros that have their room on the disk; a file system that cannot do so
@@ -70,7 +73,7 @@ impl RealDisk {
             .map_err(|e| Error::io("open", &path, e))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { directory: directory.to_owned(), handle, _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Held(directory.to_owned())),
+            Err(Errno::WOULDBLOCK) => Err(Error::Held(directory.to_owned())),
             Err(e) => Err(Error::io("lock", path, e.into())),
         }
     }
@@ -150,8 +153,21 @@ impl DiskFile for RealFile {
         Ok(done)
     }
 
-    fn write(&self, data: &[u8], offset: u64) -> Result<(), Error> {
-        self.file.write_all_at(data, offset).map_err(self.failed("write"))
+    fn write(&self, parts: &[&[u8]], offset: u64) -> Result<(), Error> {
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let (mut rest, mut at) = (&mut slices[..], offset);
+        while rest.iter().any(|slice| !slice.is_empty()) {
+            match pwritev(&self.file, rest, at) {
+                Ok(0) => return Err(Error::io("write", &self.path, io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    IoSlice::advance_slices(&mut rest, count);
+                    at += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(Error::io("write", &self.path, e.into())),
+            }
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> Result<(), Error> {
@@ -159,7 +175,6 @@ impl DiskFile for RealFile {
     }
 
     fn allocate(&self, from: u64, len: u64) -> Result<(), Error> {
-        use rustix::io::Errno;
         loop {
             return match fallocate(&self.file, FallocateFlags::empty(), from, len.saturating_sub(from)) {
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),

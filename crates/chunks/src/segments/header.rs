@@ -67,7 +67,7 @@ pub(super) fn create(disk: &dyn Disk, number: u32) -> Result<(std::sync::Arc<dyn
     let key = disk.random()?;
     let file = disk.create(&segment_name(number))?;
     for at in COPIES {
-        file.write(&encode(number, &key), at)?;
+        file.write(&[&encode(number, &key)], at)?;
     }
     Ok((file, key))
 }

@@ -13,7 +13,7 @@ use super::{
     disk::{Disk, DiskFile},
     header::{self, DATA_START, Key},
     index::{self, LAST_SEGMENT, Place, position},
-    record::{HEADER, Kind, Record, Spot},
+    record::{ALIGN, HEADER, Kind, Record, Spot},
     side::{Entry, Side},
     table::Fingerprint,
 };
@@ -93,18 +93,11 @@ impl Log {
 }
 
 impl Writer {
-    /// Writes a record whose payload stands in `buffer` behind room for its header.
+    /// Writes a record.
     ///
     /// On an error nothing has changed, but for bytes behind the end, which the next record overwrites.
-    fn append(
-        &mut self,
-        disk: &dyn Disk,
-        options: &Options,
-        record: &Record,
-        buffer: &mut [u8],
-    ) -> Result<Spot, Error> {
+    fn append(&mut self, disk: &dyn Disk, options: &Options, record: &Record, payload: &[u8]) -> Result<Spot, Error> {
         let span = record.span();
-        debug_assert_eq!(buffer.len(), span as usize);
         if self.side.end + span > options.segment_bytes || self.side.entries.len() >= MOST_RECORDS {
             self.roll(disk)?;
         }
@@ -115,8 +108,9 @@ impl Writer {
             self.file.allocate(u64::from(self.allocated), u64::from(wanted))?;
             self.allocated = wanted;
         }
-        buffer[..HEADER].copy_from_slice(&record.encode(&self.key, spot));
-        self.file.write(buffer, u64::from(spot.offset))?;
+        let padding = span as usize - HEADER - payload.len();
+        let parts = [&record.encode(&self.key, spot), payload, &[0; ALIGN as usize][..padding]];
+        self.file.write(&parts, u64::from(spot.offset))?;
         self.side.entries.push(Entry::of(record, spot.offset));
         self.side.end = end;
         self.unsynced += u64::from(span);
@@ -149,13 +143,11 @@ impl Shared {
     /// Appends a verified chunk unless it is there; returns its position, and how many bytes wait for a sync.
     pub(super) fn put(&self, key: Fingerprint, root: RootId, chunk: &Packed) -> Result<(Position, u64), Error> {
         let record = Record::of(root, chunk);
-        let mut buffer = vec![0; record.span() as usize];
-        buffer[HEADER..HEADER + chunk.data.len()].copy_from_slice(&chunk.data);
         let mut writer = self.log.writer.lock();
         if let Some(place) = self.index.get(key) {
             return Ok((place.position(), 0));
         }
-        let place = self.append(&mut writer, &record, &mut buffer)?;
+        let place = self.append(&mut writer, &record, &chunk.data)?;
         self.index.insert(key, place);
         Ok((place.position(), writer.unsynced))
     }
@@ -169,13 +161,12 @@ impl Shared {
         self.index.remove(key);
         self.files.drop_live(place);
         let record = Record { root, digest, kind: Kind::Void(place.spot) };
-        let mut buffer = vec![0; record.span() as usize];
-        self.append(&mut writer, &record, &mut buffer).map(drop)
+        self.append(&mut writer, &record, &[]).map(drop)
     }
 
-    fn append(&self, writer: &mut Writer, record: &Record, buffer: &mut [u8]) -> Result<Place, Error> {
+    fn append(&self, writer: &mut Writer, record: &Record, payload: &[u8]) -> Result<Place, Error> {
         let before = writer.number;
-        let spot = writer.append(self.disk.as_ref(), &self.options, record, buffer)?;
+        let spot = writer.append(self.disk.as_ref(), &self.options, record, payload)?;
         if writer.number != before {
             self.files.add(writer.number, writer.key, DATA_START, false);
             self.files.keep(writer.number, writer.file.clone());

@@ -186,7 +186,7 @@ pub(super) fn write_side(disk: &dyn Disk, number: u32, side: &Side) -> Result<()
     let name = header::side_name(number);
     let new = format!("{name}.new");
     let file = disk.create(&new)?;
-    file.write(&side.encode(number), 0)?;
+    file.write(&[&side.encode(number)], 0)?;
     file.sync()?;
     disk.rename(&new, &name)?;
     disk.sync()

@@ -255,9 +255,9 @@ impl DiskFile for SimFile {
         Ok(count)
     }
 
-    fn write(&self, data: &[u8], offset: u64) -> Result<(), Error> {
+    fn write(&self, parts: &[&[u8]], offset: u64) -> Result<(), Error> {
         self.disk.fail(&self.disk.full, "write", io::ErrorKind::StorageFull)?;
-        self.disk.run(Op::Write { inode: self.inode, offset, data: data.into() });
+        self.disk.run(Op::Write { inode: self.inode, offset, data: parts.concat() });
         Ok(())
     }
 
