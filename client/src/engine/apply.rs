@@ -30,6 +30,8 @@ enum Doing {
     Park { id: EntryId, node: NodeId, name: Name },
     Drop { node: NodeId },
     Aside { node: NodeId, parent: NodeId, name: Name },
+    /// A directory with something in it that lost to another kind: aside, and the entry is made anew.
+    AsideAndForget { id: EntryId, node: NodeId, parent: NodeId, name: Name },
 }
 
 /// The steps of one batch.
@@ -39,6 +41,8 @@ struct Batch {
     doing: Vec<(Subject, Doing)>,
     nodes: HashSet<NodeId>,
     targets: HashSet<Spot>,
+    /// Fetched files that a step of this batch takes.
+    incoming: HashSet<Name>,
     bytes: usize,
     deferred: Vec<Subject>,
 }
@@ -52,6 +56,14 @@ impl Batch {
         self.nodes.extend(node);
         self.targets.extend(target.cloned());
         true
+    }
+
+    /// Whether a step may take these bytes: a fetched file can be taken once.
+    fn may_take(&mut self, source: &Source) -> bool {
+        match source {
+            Source::Incoming(name) => self.incoming.insert(name.clone()),
+            Source::Inline(_) => true,
+        }
     }
 
     fn push(&mut self, subject: Subject, op: Op, doing: Doing) {
@@ -159,6 +171,7 @@ impl Engine {
             Value::Link { target } => Op::MakeLink { at: at.clone(), target: target.clone() },
             Value::File { content, size } => {
                 let Some(source) = self.source_of(id, *content, *size) else { return Some(()) };
+                batch.may_take(&source).then_some(())?;
                 Op::MakeFile { at: at.clone(), source, mode: row.mode, mtime: row.mtime }
             }
         };
@@ -170,11 +183,15 @@ impl Engine {
     fn begin_replace(&mut self, subject: Subject, id: EntryId, batch: &mut Batch) -> Option<()> {
         let row = self.trees.remote(id)?.clone();
         let Some((node, at, expected)) = self.certain(id) else { return Some(()) };
+        if self.trees.node(node).is_some_and(|it| !it.children.is_empty()) {
+            return self.begin_aside_and_forget(subject, id, node, batch);
+        }
         let op = match &row.value {
             Value::Directory => Op::ReplaceWithDir { at, expected, mode: row.mode },
             Value::Link { target } => Op::ReplaceWithLink { at, expected, target: target.clone() },
             Value::File { content, size } => {
                 let Some(source) = self.source_of(id, *content, *size) else { return Some(()) };
+                batch.may_take(&source).then_some(())?;
                 Op::ReplaceWithFile { at, expected, source, mode: row.mode, mtime: row.mtime }
             }
         };
@@ -207,7 +224,8 @@ impl Engine {
         let same = self.trees.node(node)?.value.as_ref() == Some(&row.value);
         let mtime = (same && matches!(row.value, Value::File { .. })).then_some(row.mtime);
         if matches!(row.value, Value::Link { .. }) {
-            self.adopt(id, Aspect::Attributes); // links have none
+            // Links have none; what is here instead of a link has its own.
+            self.trees.adopted(id, Aspect::Attributes, Some(Seen { mode: row.mode, ..seen_of(&expected) }));
             return Some(());
         }
         batch.claims(Some(node), None).then_some(())?;
@@ -238,13 +256,43 @@ impl Engine {
     }
 
     fn begin_aside(&mut self, subject: Subject, node: NodeId, batch: &mut Batch) -> Option<()> {
-        let (from, expected) = (self.spot_of(node)?, *self.stats.get(&node)?);
-        let parent = self.trees.node(node)?.parent;
-        let name = self.free_name(parent, &from.name)?;
-        let to = Spot { dir: from.dir.clone(), name: name.clone() };
-        batch.claims(Some(node), Some(&to)).then_some(())?;
-        batch.push(subject, Op::Move { from, expected, to }, Doing::Aside { node, parent, name });
+        let (op, parent, name) = self.aside(node, batch)?;
+        batch.push(subject, op, Doing::Aside { node, parent, name });
         Some(())
+    }
+
+    fn begin_aside_and_forget(
+        &mut self,
+        subject: Subject,
+        id: EntryId,
+        node: NodeId,
+        batch: &mut Batch,
+    ) -> Option<()> {
+        if self.trees.node(node)?.parent == NodeId::STAGE {
+            self.forget(id);
+            return Some(());
+        }
+        let (op, parent, name) = self.aside(node, batch)?;
+        batch.push(subject, op, Doing::AsideAndForget { id, node, parent, name });
+        Some(())
+    }
+
+    /// The move that gives a node a free name in its directory.
+    fn aside(&mut self, node: NodeId, batch: &mut Batch) -> Option<(Op, NodeId, Name)> {
+        let (from, expected) = (self.spot_of(node)?, *self.stats.get(&node)?);
+        let mut parent = self.trees.node(node)?.parent;
+        let mut like = from.name.clone();
+        if parent == NodeId::STAGE {
+            parent = NodeId::TOP;
+            let id = std::str::from_utf8(like.as_bytes()).ok().and_then(|text| text.parse::<EntryId>().ok());
+            if let Some(row) = id.and_then(|id| self.trees.remote(id)) {
+                like = row.place.name.clone();
+            }
+        }
+        let name = self.free_name(parent, &like)?;
+        let to = Spot { dir: self.path_of(parent)?, name: name.clone() };
+        batch.claims(Some(node), Some(&to)).then_some(())?;
+        Some((Op::Move { from, expected, to }, parent, name))
     }
 
     /// A name that nothing has in a directory, here or on the server.
@@ -340,9 +388,10 @@ impl Engine {
                 self.trees.created(&row, node, seen);
             }
             Doing::Replace { row, node } => {
+                let mode_before = self.trees.node(node).map_or(seen.mode, |it| it.mode);
                 self.update(node, stat, Some(row.value.clone()));
                 self.written(node, &row, &stat);
-                self.trees.replaced(&row, seen);
+                self.trees.replaced(&row, mode_before, seen);
             }
             Doing::Remove { id, node } => {
                 self.vanished(node);
@@ -373,6 +422,11 @@ impl Engine {
                 self.stats.insert(node, stat);
                 self.trees.bind();
             }
+            Doing::AsideAndForget { id, node, parent, name } => {
+                self.trees.relocate(node, parent, name);
+                self.stats.insert(node, stat);
+                self.trees.forgotten(id);
+            }
         }
     }
 
@@ -400,6 +454,11 @@ impl Engine {
         };
         for spot in &spots {
             self.look_again(spot);
+        }
+        if let Doing::Create { row, .. } | Doing::Replace { row, .. } = doing
+            && let Value::File { content, .. } = &row.value
+        {
+            self.contents.not_incoming(content); // it is taken from where it was fetched, or fetched again
         }
         let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
         match error {

@@ -26,7 +26,7 @@ pub(super) const AGAIN: Duration = Duration::from_secs(10);
 /// What a ticket is for.
 #[derive(Debug)]
 enum Work {
-    Ingest { node: NodeId, stat: Stat },
+    Ingest { node: NodeId, subject: Subject, stat: Stat },
     Fetch { content: Digest, size: u64, wanted_by: EntryId },
 }
 
@@ -47,8 +47,6 @@ pub(super) struct Contents {
     read_bytes: usize,
     /// Complete files in the incoming directory, by content id.
     incoming: HashMap<Digest, Name>,
-    pub(super) sent_bytes: u64,
-    pub(super) received_bytes: u64,
 }
 
 impl Contents {
@@ -72,6 +70,11 @@ impl Contents {
         if let Some(bytes) = self.inline.remove(content) {
             self.inline_bytes -= bytes.len();
         }
+        self.incoming.remove(content);
+    }
+
+    /// A fetched file may be gone.
+    pub(super) fn not_incoming(&mut self, content: &Digest) {
         self.incoming.remove(content);
     }
 
@@ -205,18 +208,18 @@ impl Engine {
             return;
         }
         self.contents.ingesting += 1;
-        let ticket = self.contents.ticket(Work::Ingest { node, stat });
+        let ticket = self.contents.ticket(Work::Ingest { node, subject, stat });
         self.busy.insert(subject);
         self.actions.push(Action::Ingest { ticket, at, expected: stat });
     }
 
     /// An ingest is through.
     pub(super) fn ingested(&mut self, ticket: Ticket, result: Result<Ingested, IngestFailure>) {
-        let Some(Work::Ingest { node, stat }) = self.contents.work.remove(&ticket) else { return };
+        let Some(Work::Ingest { node, subject, stat }) = self.contents.work.remove(&ticket) else { return };
         self.contents.ingesting -= 1;
-        let subject = self.subject_of(node);
         self.busy.remove(&subject);
-        self.busy.remove(&Subject::Node(node));
+        self.trees.put_back(subject);
+        let subject = self.subject_of(node); // it may be bound otherwise by now
         self.trees.put_back(subject);
         if let Some(next) = self.contents.to_ingest.pop_front() {
             let next = self.subject_of(next);
@@ -269,13 +272,12 @@ impl Engine {
 
     /// A fetch is through.
     pub(super) fn fetched(&mut self, ticket: Ticket, result: Result<Name, FetchFailure>) {
-        let Some(Work::Fetch { content, size, wanted_by }) = self.contents.work.remove(&ticket) else { return };
+        let Some(Work::Fetch { content, wanted_by, .. }) = self.contents.work.remove(&ticket) else { return };
         self.contents.fetching -= 1;
         let subject = Subject::Entry(wanted_by);
         self.busy.remove(&subject);
         let wait = match result {
             Ok(name) => {
-                self.contents.received_bytes += size;
                 self.contents.incoming.insert(content, name);
                 self.trees.mark(wanted_by);
                 return;
@@ -304,9 +306,10 @@ impl Engine {
         for (ticket, work) in std::mem::take(&mut self.contents.work) {
             self.actions.push(Action::Cancel { ticket });
             let subject = match work {
-                Work::Ingest { node, .. } => {
-                    self.busy.remove(&Subject::Node(node));
-                    self.subject_of(node)
+                Work::Ingest { node, subject, .. } => {
+                    let now = self.subject_of(node);
+                    self.trees.put_back(now);
+                    subject
                 }
                 Work::Fetch { wanted_by, .. } => Subject::Entry(wanted_by),
             };

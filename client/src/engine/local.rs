@@ -73,7 +73,11 @@ impl Engine {
     /// The watcher's hints: these paths may have changed.
     pub(super) fn touched(&mut self, paths: Vec<RelPath>) {
         for path in paths {
-            if path.is_root() { self.look.queue(NodeId::TOP, false) } else { drop(self.look.paths.insert(path)) }
+            if path.is_root() {
+                self.look.queue(NodeId::TOP, false);
+            } else {
+                self.look.paths.insert(path);
+            }
         }
     }
 
@@ -400,9 +404,10 @@ impl Engine {
         self.filter.ignored(&path, directory) || self.look.unreadable.iter().any(|above| is_below(&path, above))
     }
 
-    /// How long ago a file was changed, in nanoseconds by the folder's clock.
+    /// How long ago a file was changed, in nanoseconds by the folder's clock; long ago if that clock was set back.
     pub(super) fn age(&mut self, stat: &Stat) -> i64 {
-        nanos(self.folder.now()).saturating_sub(nanos(stat.mtime.max(stat.ctime)))
+        let age = nanos(self.folder.now()).saturating_sub(nanos(stat.ctime));
+        if age < 0 { i64::MAX } else { age }
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Tree {
     pub touched: BTreeSet<Vec<u8>>,
     /// Operations of the agent, to see that a quiet one does nothing.
     pub applied: u64,
+    /// What they were.
+    pub log: Vec<String>,
 }
 
 pub const TOP: u64 = 1;
@@ -82,6 +84,7 @@ impl Tree {
             died: false,
             touched: BTreeSet::new(),
             applied: 0,
+            log: Vec::new(),
         }
     }
 
@@ -205,22 +208,22 @@ impl Tree {
         Ok(same.then_some((dir, name, inode)))
     }
 
-    fn make(&mut self, source: &Source, mode: u32, mtime: Mtime) -> u64 {
+    fn make(&mut self, source: &Source, mode: u32, mtime: Mtime) -> io::Result<u64> {
         let (token, big) = match source {
             Source::Inline(bytes) => (String::from_utf8(bytes.to_vec()).unwrap(), false),
-            Source::Incoming(name) => self.incoming.remove(&name.to_string()).expect("a fetched file is there"),
+            Source::Incoming(name) => self.incoming.remove(&name.to_string()).ok_or(io::ErrorKind::NotFound)?,
         };
         let inode = self.add(Kind::File, &token, big, mode);
         self.inodes.get_mut(&inode).unwrap().mtime = mtime;
-        inode
+        Ok(inode)
     }
 
-    fn put_new(&mut self, at: &Spot, inode: impl FnOnce(&mut Self) -> u64) -> io::Result<Option<Stat>> {
+    fn put_new(&mut self, at: &Spot, inode: impl FnOnce(&mut Self) -> io::Result<u64>) -> io::Result<Option<Stat>> {
         let (dir, name, there) = self.at(at)?;
         if there.is_some() {
             return Ok(None);
         }
-        let inode = inode(self);
+        let inode = inode(self)?;
         self.link(dir, &name, inode);
         Ok(Some(self.stat(inode)))
     }
@@ -229,13 +232,13 @@ impl Tree {
         &mut self,
         at: &Spot,
         expected: &Stat,
-        inode: impl FnOnce(&mut Self) -> u64,
+        inode: impl FnOnce(&mut Self) -> io::Result<u64>,
     ) -> io::Result<Option<Stat>> {
         let Some((dir, name, old)) = self.expected(at, expected)? else { return Ok(None) };
         if !self.members(old).is_empty() {
             return Ok(None);
         }
-        let inode = inode(self);
+        let inode = inode(self)?;
         let mode = self.inodes[&old].mode;
         if self.inodes[&inode].kind == Kind::File && self.inodes[&old].kind == Kind::File {
             self.inodes.get_mut(&inode).unwrap().mode = mode;
@@ -246,21 +249,21 @@ impl Tree {
 
     fn apply(&mut self, op: &Op) -> io::Result<Option<Stat>> {
         match op {
-            Op::MakeDir { at, mode } => self.put_new(at, |it| it.add(Kind::Directory, "", false, *mode)),
+            Op::MakeDir { at, mode } => self.put_new(at, |it| Ok(it.add(Kind::Directory, "", false, *mode))),
             Op::MakeFile { at, source, mode, mtime } => self.put_new(at, |it| it.make(source, *mode, *mtime)),
             Op::MakeLink { at, target } => {
                 let token = String::from_utf8(target.to_vec()).unwrap();
-                self.put_new(at, |it| it.add(Kind::Link, &token, false, 0o777))
+                self.put_new(at, |it| Ok(it.add(Kind::Link, &token, false, 0o777)))
             }
             Op::ReplaceWithFile { at, expected, source, mode, mtime } => {
                 self.put_over(at, expected, |it| it.make(source, *mode, *mtime))
             }
             Op::ReplaceWithDir { at, expected, mode } => {
-                self.put_over(at, expected, |it| it.add(Kind::Directory, "", false, *mode))
+                self.put_over(at, expected, |it| Ok(it.add(Kind::Directory, "", false, *mode)))
             }
             Op::ReplaceWithLink { at, expected, target } => {
                 let token = String::from_utf8(target.to_vec()).unwrap();
-                self.put_over(at, expected, |it| it.add(Kind::Link, &token, false, 0o777))
+                self.put_over(at, expected, |it| Ok(it.add(Kind::Link, &token, false, 0o777)))
             }
             Op::Remove { at, expected } => {
                 let Some((dir, name, inode)) = self.expected(at, expected)? else { return Ok(None) };
@@ -357,11 +360,13 @@ impl Folder for SimFolder {
                 *left -= 1;
             }
             tree.applied += 1;
-            outcomes.push(match tree.apply(op) {
+            let outcome = match tree.apply(op) {
                 Ok(Some(stat)) => Outcome::Done(stat),
                 Ok(None) => Outcome::Differs,
                 Err(error) => Outcome::Failed(error),
-            });
+            };
+            tree.log.push(format!("{op:?} {outcome:?}"));
+            outcomes.push(outcome);
         }
         outcomes
     }

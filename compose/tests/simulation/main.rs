@@ -30,10 +30,10 @@ fn seeds(devices: usize, steps: usize, count: u64) {
 
 #[test]
 fn two_devices_converge_and_nothing_is_lost() {
-    seeds(2, 60, 500);
+    seeds(2, 120, 500);
 }
 
 #[test]
 fn three_devices_converge_and_nothing_is_lost() {
-    seeds(3, 90, 500);
+    seeds(3, 200, 500);
 }

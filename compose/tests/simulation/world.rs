@@ -330,13 +330,11 @@ impl World {
     }
 
     fn step(&mut self, device: usize) {
-        let applied = self.devices[device].folder.tree().applied;
         let it = &mut self.devices[device];
         let actions = it.engine.step();
         assert_eq!(it.engine.failure(), None, "the engine of D{} fails", device + 1);
-        let did = it.folder.tree().applied - applied;
-        if did > 0 {
-            say!(self, "D{} applies {did}", device + 1);
+        for done in std::mem::take(&mut self.devices[device].folder.tree().log) {
+            say!(self, "D{} {done}", device + 1);
         }
         for action in actions {
             say!(self, "D{} {action:?}", device + 1);
@@ -393,17 +391,18 @@ impl World {
                 let records = self.server.feed(0, to);
                 self.devices[device].back.push_back(Event::Snapshot { records, finish: Some(cursor) });
             }
-            Action::Ingest { ticket, at, expected } => {
-                let path = at.path();
+            Action::Ingest { ticket, expected, .. } => {
                 let tree = self.devices[device].folder.tree();
-                let found = tree.walk().into_iter().map(|it| it.2).find(|inode| *inode == expected.inode);
+                let staged = tree.walk_from(crate::disk::STAGE);
+                let found =
+                    tree.walk().into_iter().chain(staged).map(|it| it.2).find(|inode| *inode == expected.inode);
                 let result = match found.map(|inode| (tree.stat(inode), tree.inodes[&inode].clone())) {
                     Some((stat, it)) if stat.same_content(&expected) => {
                         Ok(Ingested { content: it.content(), size: it.size(), stat })
                     }
                     _ => Err(quics_client::engine::IngestFailure::Changed),
                 };
-                drop((tree, path));
+                drop(tree);
                 self.devices[device].back.push_back(Event::Ingested { ticket, result });
             }
             Action::Fetch { ticket, content, .. } => self.fetch(device, ticket, content),

@@ -1,6 +1,6 @@
 //! What the trees learn: from verdicts, from the feed, and from steps that were done.
 
-use quics_types::{EntryId, Mtime};
+use quics_types::{EntryId, LogicalTime, Mtime};
 
 use crate::{
     Accepted, Aspect, Base, Candidate, CandidateRole, CandidateState, Change, Conflict, NodeId, Proposal, Refusal, Row,
@@ -137,6 +137,8 @@ impl Trees {
             place: place.clone(),
             value: value.clone(),
             mode: if current { row.mode } else { *mode },
+            // Of two that met, the server's attributes stand.
+            attributes_time: if current { LogicalTime::NEVER } else { row.attributes_time },
             ..Base::of(row, seen)
         };
         self.set_settled(row.id, CandidateRole::New, None);
@@ -277,11 +279,15 @@ impl Trees {
         self.bind();
     }
 
-    /// A [`Step::Replace`] was done from this row; the node's change was made known by [`Trees::change`].
-    pub fn replaced(&mut self, row: &Row, seen: Seen) {
+    /// A [`Step::Replace`] was done from this row; the node's change was made known by [`Trees::change`]. `mode_before`
+    /// is what the displaced node had: a change of it that was not proposed yet is kept.
+    pub fn replaced(&mut self, row: &Row, mode_before: u32, seen: Seen) {
         let Some(mut base) = self.synced.get(&row.id).cloned() else { return };
         (base.value, base.content_time, base.mtime) = (row.value.clone(), row.content_time, row.mtime);
-        (base.inode, base.seen_mode, base.seen_mtime) = (seen.inode, seen.mode, seen.mtime);
+        (base.inode, base.seen_mtime) = (seen.inode, seen.mtime);
+        if mode_before == base.seen_mode {
+            base.seen_mode = seen.mode;
+        }
         self.set_settled(row.id, CandidateRole::Own, None);
         let nameless = !self.is_named(row.id);
         if nameless { self.set_nameless_base(row.id, base) } else { self.set_base(row.id, base) }

@@ -47,7 +47,8 @@ pub enum Step {
     Park(EntryId),
     /// Remove a new file that lost its conflict and is unchanged since.
     Drop(NodeId),
-    /// Give a new directory that lost its conflict another name.
+    /// Give a new directory that lost its conflict another name; bring something staged that is no entry any more back
+    /// in sight under a free name.
     Aside(NodeId),
 }
 
@@ -392,6 +393,9 @@ impl Trees {
     /// On the disk, and no entry.
     fn plan_new(&self, node: NodeId) -> Next {
         let Some(it) = self.nodes.get(&node).filter(|it| it.entry.is_none()) else { return Next::Rest };
+        if it.parent == NodeId::STAGE {
+            return Next::Do(Step::Aside(node)); // nobody's any more: back in sight
+        }
         let Some(place) = self.place_of(it) else { return Next::Wait };
         if !self.is_live_directory(place.parent) {
             return Next::Wait; // its directory is made, revived, or asked about, first
