@@ -1,6 +1,7 @@
 //! The certificate authority: its key, and what it signs.
 //!
-//! `ca/key.pem` (0600) and `ca/cert.pem` in the data directory, made at the first start. Every certificate names exactly
+//! `ca/key.pem` (0600) and `ca/cert.pem` in the data directory, made at the first start. Where one CA is to replace
+//! another, `ca/trust.pem` holds the certificates of further CAs that everybody is told to trust meanwhile. Every certificate names exactly
 //! one device or service in a URI (RFC 5280, 4.2.1.6) and says what it may be used for: a device's for clients only, so
 //! that no device can pose as a service.
 
@@ -22,6 +23,8 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use crate::error::{Error, Result};
 
 const MAX_FILE: u64 = 64 << 10;
+/// Further CAs that may be trusted.
+const MAX_OTHERS: usize = 8;
 /// The longest certificate request, in bytes.
 const MAX_REQUEST: usize = 4096;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -74,6 +77,7 @@ pub(crate) struct Signed {
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    others: Vec<CertificateDer<'static>>,
     life: Duration,
 }
 
@@ -97,12 +101,22 @@ impl Authority {
             (None, Some(_)) => return Err(damaged(&key_path)),
         };
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(Error::Authority)?;
-        Ok(Authority { issuer, certificate, life })
+        let others_path = directory.join("trust.pem");
+        let others = data::read_small(&others_path, MAX_FILE)?.unwrap_or_default();
+        let others: Vec<_> = CertificateDer::pem_slice_iter(&others)
+            .take(MAX_OTHERS + 1)
+            .collect::<Result<_, _>>()
+            .map_err(|_| damaged(&others_path))?;
+        if others.len() > MAX_OTHERS {
+            return Err(Error::TooMany("certificates in ca/trust.pem"));
+        }
+        Ok(Authority { issuer, certificate, others, life })
     }
 
-    /// What is trusted: DER of each CA.
+    /// What is trusted: DER of each CA, its own first.
     pub(crate) fn trust(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.certificate.clone()]
+        let others = self.others.iter().filter(|other| **other != self.certificate);
+        std::iter::once(&self.certificate).chain(others).cloned().collect()
     }
 
     /// The CA's fingerprint.

@@ -10,6 +10,7 @@ const CERTIFICATE_SECONDS: u64 = 7 * 24 * 3600;
 
 /// registry-svc's configuration; flags, or environment variables.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// What all services are told.
     #[command(flatten)]

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::service::{Change, Registry};
 use crate::watch::Event;
 
+/// How exact last-seen times are for calls to registry-svc itself, in milliseconds: each note costs a sync.
+const SEEN_EVERY: u64 = 60_000;
+
 impl Registry {
     /// Checks that a device may call: it is known, not revoked, and shows a key that is still its own. Gives its user.
     ///
@@ -35,6 +38,14 @@ impl Registry {
         })?;
         devices.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(devices)
+    }
+
+    /// Notes that a device calls right now, once a minute at most.
+    pub(crate) async fn heard(&self, device: DeviceId) -> Result<()> {
+        let now = self.now_millis();
+        let before: Seen = self.rows().get(&seen_key(device))?.unwrap_or_default();
+        // A clock that was set back must not stop the notes for long.
+        if now.abs_diff(before.at) < SEEN_EVERY { Ok(()) } else { self.note_seen(vec![(device, now)]).await }
     }
 
     /// Notes when devices were heard of. Unknown ones are passed over; an older time changes nothing.

@@ -70,13 +70,15 @@ impl Grpc {
         Ok((caller, expired, key_hash(&Certificate::read(certificate)?.public)))
     }
 
-    fn device<T>(&self, request: &Request<T>) -> Result<Known> {
+    async fn device<T>(&self, request: &Request<T>) -> Result<Known> {
         let (caller, expired, key) = self.caller(request)?;
         if expired {
             return Err(caller::Error::Expired.into());
         }
         let device = caller.device()?;
-        Ok(Known { device, user: self.registry.known_device(device, &key)? })
+        let user = self.registry.known_device(device, &key)?;
+        self.registry.heard(device).await?;
+        Ok(Known { device, user })
     }
 
     fn service<T>(&self, request: &Request<T>) -> Result<quics_kit::names::Service> {
@@ -106,7 +108,7 @@ impl RegistryService for Grpc {
 
     async fn create_ticket(&self, request: Request<proto::CreateTicketRequest>) -> Answer<proto::CreateTicketResponse> {
         let work = async {
-            let known = self.device(&request)?;
+            let known = self.device(&request).await?;
             let (ticket, expires_at) = self.registry.make_ticket(known.user).await?;
             Ok(proto::CreateTicketResponse { ticket, expires_at: Some(quics_kit::clock::timestamp(expires_at)) })
         };
@@ -114,28 +116,28 @@ impl RegistryService for Grpc {
     }
 
     async fn get_services(&self, request: Request<proto::GetServicesRequest>) -> Answer<proto::GetServicesResponse> {
-        let work = || {
+        let work = async {
             let (caller, ..) = self.caller(&request)?;
             match caller {
                 Caller::Service(_) => drop(self.service(&request)?),
-                _ => drop(self.device(&request)?),
+                _ => drop(self.device(&request).await?),
             }
             Ok(proto::GetServicesResponse { services: Some(self.registry.services()?) })
         };
-        answer("get_services", work())
+        answer("get_services", work.await)
     }
 
     async fn list_devices(&self, request: Request<proto::ListDevicesRequest>) -> Answer<proto::ListDevicesResponse> {
-        let work = || {
-            let known = self.device(&request)?;
+        let work = async {
+            let known = self.device(&request).await?;
             Ok(proto::ListDevicesResponse { devices: self.registry.devices_of(known.user, Some(known.device))? })
         };
-        answer("list_devices", work())
+        answer("list_devices", work.await)
     }
 
     async fn revoke_device(&self, request: Request<proto::RevokeDeviceRequest>) -> Answer<proto::RevokeDeviceResponse> {
         let work = async {
-            let known = self.device(&request)?;
+            let known = self.device(&request).await?;
             let device = DeviceId::from_slice(&request.get_ref().device_id)?;
             self.registry.revoke(device, Some(known.user)).await?;
             // A device that leaves gets its answer; every further call of it is refused.
@@ -149,7 +151,7 @@ impl RegistryService for Grpc {
 
     async fn create_root(&self, request: Request<proto::CreateRootRequest>) -> Answer<proto::CreateRootResponse> {
         let work = async {
-            let known = self.device(&request)?;
+            let known = self.device(&request).await?;
             let message = request.into_inner();
             let id = RootId::from_slice(&message.root_id)?;
             let password = Secret::from(message.password.into_bytes());
@@ -160,16 +162,16 @@ impl RegistryService for Grpc {
     }
 
     async fn list_roots(&self, request: Request<proto::ListRootsRequest>) -> Answer<proto::ListRootsResponse> {
-        let work = || {
-            let known = self.device(&request)?;
+        let work = async {
+            let known = self.device(&request).await?;
             Ok(proto::ListRootsResponse { roots: self.registry.list_roots(known.user, known.device)? })
         };
-        answer("list_roots", work())
+        answer("list_roots", work.await)
     }
 
     async fn attach_root(&self, request: Request<proto::AttachRootRequest>) -> Answer<proto::AttachRootResponse> {
         let work = async {
-            let known = self.device(&request)?;
+            let known = self.device(&request).await?;
             let message = request.into_inner();
             let id = RootId::from_slice(&message.root_id)?;
             let password = Secret::from(message.password.into_bytes());
@@ -181,7 +183,7 @@ impl RegistryService for Grpc {
 
     async fn detach_root(&self, request: Request<proto::DetachRootRequest>) -> Answer<proto::DetachRootResponse> {
         let work = async {
-            let known = self.device(&request)?;
+            let known = self.device(&request).await?;
             let id = RootId::from_slice(&request.get_ref().root_id)?;
             self.registry.detach(known.user, known.device, id).await?;
             Ok(proto::DetachRootResponse {})

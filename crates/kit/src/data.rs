@@ -84,6 +84,7 @@ impl DataDir {
             Err(error) => return Err(failed("lock", &lock_path)(error.into())),
         }
         note_pid(&mut lock).map_err(failed("write", &lock_path))?;
+        remove_leftovers(&path)?;
         Ok(DataDir { path, _lock: lock })
     }
 
@@ -106,6 +107,24 @@ impl DataDir {
         make_private(&path)?;
         Ok(path)
     }
+}
+
+/// Removes the temporary files of writes that were cut off by a crash; the lock says that nobody is writing.
+fn remove_leftovers(path: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(path).map_err(failed("list", path))? {
+        let entry = entry.map_err(failed("list", path))?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(is_temporary) {
+            fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether [`write_atomic`] makes temporary files of such names: `<name>.<12 digits>.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let digits = name.strip_suffix(".tmp").and_then(|rest| rest.rsplit_once('.')).map(|(_, digits)| digits);
+    digits.is_some_and(|digits| digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Makes a directory with mode 0700, parents included; one that is there gets that mode.
@@ -217,6 +236,18 @@ mod tests {
         assert!(refused.to_string().contains("in use by another process"));
         drop(held);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_a_crash_left_is_removed_and_nothing_else() {
+        let temp = tempfile::tempdir().unwrap();
+        for name in ["ready.json.0123456789ab.tmp", "notes.tmp", "a.tmp.txt"] {
+            fs::write(temp.path().join(name), b"x").unwrap();
+        }
+        let _data = DataDir::open(temp.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(temp.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["a.tmp.txt", "lock", "notes.tmp"]);
     }
 
     #[test]

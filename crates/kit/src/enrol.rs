@@ -183,6 +183,7 @@ async fn ask(
     request: registry::EnrolRequest,
 ) -> Result<(String, registry::EnrolResponse), Error> {
     let mut last = Status::unavailable("no address is known");
+    let mut stranger = None;
     for address in &first.addresses {
         // Written only while no accepted CA was seen: what is there at the end belongs to somebody else.
         let seen = Seen::default();
@@ -201,13 +202,14 @@ async fn ask(
         match answer {
             Ok(answer) => return Ok((address.clone(), answer.into_inner())),
             Err(status) => match *seen.lock() {
-                Some(found) => return Err(Error::Fingerprint { address: address.clone(), expected, found }),
+                // In another network an address may be somebody else's; the next one may still be the right one.
+                Some(found) => stranger = Some(Error::Fingerprint { address: address.clone(), expected, found }),
                 None if is_unreachable(&status) => last = status,
                 None => return Err(refusal(status)),
             },
         }
     }
-    Err(unreachable(&first.addresses, last))
+    Err(stranger.unwrap_or_else(|| unreachable(&first.addresses, last)))
 }
 
 fn is_unreachable(status: &Status) -> bool {

@@ -6,24 +6,26 @@
 //! file so that they always belong together), `trust.pem` (the CA certificates) and, only while enrolling, `key.pem` (0600;
 //! the key that is being enrolled, kept so that a repeated attempt asks for the same one).
 
+mod key;
+
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quics_quic::Tls;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
+
+pub use key::{Key, pending_key};
 
 use crate::names::Subject;
 use crate::{data, pem};
 
 const IDENTITY: &str = "identity.pem";
 const TRUST: &str = "trust.pem";
-const PENDING: &str = "key.pem";
 /// Longer files are not ours.
 const MAX_FILE: u64 = 256 << 10;
 /// Certificates of a chain or trust list.
@@ -54,68 +56,6 @@ pub enum Error {
 
 fn malformed(what: impl fmt::Display, why: impl fmt::Display) -> Error {
     Error::Malformed { what: what.to_string(), why: why.to_string() }
-}
-
-/// A private key (ECDSA, P-256).
-pub struct Key(KeyPair);
-
-impl Key {
-    /// Draws a new key.
-    ///
-    /// # Errors
-    /// [`Error::Crypto`] if the system has no randomness.
-    pub fn generate() -> Result<Key, Error> {
-        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Key).map_err(Error::Crypto)
-    }
-
-    /// Reads a key in the PEM form of PKCS#8.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if it is not an ECDSA key of P-256 in that form.
-    pub fn from_pem(text: &[u8]) -> Result<Key, Error> {
-        let der = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|error| malformed("a private key", error))?;
-        KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256)
-            .map(Key)
-            .map_err(|error| malformed("a private key", error))
-    }
-
-    /// The PEM form of PKCS#8: for a file of mode 0600 and nothing else.
-    pub fn to_pem(&self) -> Zeroizing<String> {
-        Zeroizing::new(pem::encode("PRIVATE KEY", self.0.serialized_der()))
-    }
-
-    /// Signs a request for a certificate (PKCS#10, DER), which proves that its sender has the key.
-    ///
-    /// # Errors
-    /// [`Error::Crypto`] if signing fails.
-    pub fn request(&self) -> Result<Vec<u8>, Error> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        // The registry ignores the subject; some parsers do not take an empty one.
-        params.distinguished_name.push(DnType::CommonName, "quics");
-        let request = params.serialize_request(&self.0).map_err(Error::Crypto)?;
-        Ok(request.der().to_vec())
-    }
-
-    /// The public key as it stands in certificates (SubjectPublicKeyInfo, DER).
-    pub fn public(&self) -> Vec<u8> {
-        self.0.subject_public_key_info()
-    }
-
-    /// The key for rcgen's signing calls.
-    pub fn pair(&self) -> &KeyPair {
-        &self.0
-    }
-
-    fn der(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(self.0.serialized_der().to_vec().into())
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key")
-    }
 }
 
 /// A key, the certificate chain that registry-svc signed for it, and the CAs to trust.
@@ -186,7 +126,7 @@ impl Identity {
         // The trust list first: an identity without one would not load.
         data::write_atomic(&directory.join(TRUST), trust.as_bytes(), 0o644)?;
         data::write_atomic(&directory.join(IDENTITY), text.as_bytes(), 0o600)?;
-        data::remove(&directory.join(PENDING))?;
+        data::remove(&directory.join(key::PENDING))?;
         Ok(())
     }
 
@@ -195,7 +135,7 @@ impl Identity {
     /// # Errors
     /// [`Error::Data`].
     pub fn remove(directory: &Path) -> Result<(), Error> {
-        for name in [PENDING, IDENTITY, TRUST] {
+        for name in [key::PENDING, IDENTITY, TRUST] {
             data::remove(&directory.join(name))?;
         }
         Ok(())
@@ -269,29 +209,6 @@ impl Identity {
     }
 }
 
-/// Gives the key that is being enrolled in `directory`, made if there is none: a repeated attempt asks for the same key,
-/// and so gets the same device.
-///
-/// # Durability
-/// A new key is durable on return.
-///
-/// # Errors
-/// [`Error::Data`], [`Error::Malformed`], [`Error::Crypto`].
-pub fn pending_key(directory: &Path) -> Result<Key, Error> {
-    data::make_private(directory)?;
-    let path = pending_path(directory);
-    if let Some(text) = data::read_small(&path, MAX_FILE)?.map(Zeroizing::new) {
-        return Key::from_pem(&text).map_err(|error| malformed(path.display(), error));
-    }
-    let key = Key::generate()?;
-    data::write_atomic(&path, key.to_pem().as_bytes(), 0o600)?;
-    Ok(key)
-}
-
-fn pending_path(directory: &Path) -> PathBuf {
-    directory.join(PENDING)
-}
-
 fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     CertificateDer::pem_slice_iter(text)
         .take(MAX_CERTIFICATES + 1)
@@ -339,7 +256,7 @@ impl Certificate {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use rcgen::{BasicConstraints, IsCa, SanType};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, SanType};
 
     use super::*;
 
@@ -375,7 +292,7 @@ mod tests {
         loaded.tls().unwrap();
         let mode = |name: &str| std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(IDENTITY), 0o600);
-        assert!(!directory.join(PENDING).exists(), "enrolling is over");
+        assert!(!directory.join(key::PENDING).exists(), "enrolling is over");
 
         Identity::remove(&directory).unwrap();
         assert!(Identity::load(&directory).unwrap().is_none());

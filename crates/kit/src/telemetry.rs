@@ -28,6 +28,7 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// How a process logs.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// What is logged: a level, or directives as `info,quics_quic=debug`
     #[arg(long, env = "QUICS_LOG", default_value = "info", value_name = "FILTER")]

@@ -71,6 +71,16 @@ async fn a_wrong_fingerprint_is_noticed_before_the_ticket_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_somebody_elses_is_passed_over() {
+    let elsewhere = Registry::start().await;
+    let registry = Registry::start().await;
+    let ticket = registry.ticket("").await;
+    let addresses = vec![elsewhere.ready.address.to_string(), registry.ready.address.to_string()];
+    let enrolled = by_ticket(&Ticket { addresses, ..ticket }, Key::generate().unwrap(), "laptop").await.unwrap();
+    assert_eq!(enrolled.address, registry.ready.address.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_is_named() {
     let registry = Registry::start().await;
     let ticket = registry.ticket("").await;

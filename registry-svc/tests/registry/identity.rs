@@ -156,6 +156,24 @@ async fn a_strangers_certificate_gets_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_cas_are_trusted_while_one_replaces_the_other() {
+    let old = Registry::start().await;
+    let new = Registry::start().await;
+    let device = old.device("laptop").await;
+    let certificate = std::fs::read(old.data().join("ca/cert.pem")).unwrap();
+    std::fs::write(new.data().join("ca/trust.pem"), certificate).unwrap();
+    let new = new.restart().await;
+    let joined = new.device("desktop").await;
+    assert_eq!(joined.identity.trust().len(), 2);
+    assert!(joined.identity.trust().contains(&device.identity.trust()[0]));
+    // A certificate of the old CA is taken in the handshake; that its device is not known here is another matter.
+    let known = device.identity.trusting(joined.identity.trust().to_vec()).unwrap();
+    let mut client = Client::new(new.channel(&known.tls().unwrap()));
+    let refused = client.list_devices(proto::ListDevicesRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn devices_and_services_cannot_do_each_others_calls() {
     let registry = Registry::start().await;
     let device = registry.device("laptop").await;

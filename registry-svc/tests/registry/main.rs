@@ -4,6 +4,7 @@ mod enrolment;
 mod identity;
 mod joining;
 mod operations;
+mod process;
 mod roots;
 mod support;
 mod watching;

@@ -135,10 +135,16 @@ async fn a_view_outlives_the_registry_for_a_day_and_learns_what_it_missed() {
     follower.stop().await;
 }
 
+/// When the only device was seen, in seconds since 1970; asking by a device would count as seeing it.
+async fn seen_at(registry: &Registry) -> i64 {
+    let devices = registry.admin().await.list_all_devices(proto::ListAllDevicesRequest {}).await.unwrap().into_inner();
+    devices.devices[0].seen_at.unwrap().seconds
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_tells_when_a_device_was_seen_and_never_goes_back() {
     let registry = Registry::start().await;
-    let mut device = registry.device("laptop").await;
+    let device = registry.device("laptop").await;
     let (_, mut service) = registry.service(Service::Sync).await;
     let now = registry.clock.now();
     let id = bytes::Bytes::copy_from_slice(device.id.as_bytes());
@@ -149,9 +155,20 @@ async fn a_report_tells_when_a_device_was_seen_and_never_goes_back() {
     service.report(report(&id, now + Duration::from_secs(500))).await.unwrap();
     service.report(report(&id, now + Duration::from_secs(400))).await.unwrap();
     service.report(report(&bytes::Bytes::from_static(&[1; 16]), now)).await.unwrap();
-    let seen = device.list_devices().await.unwrap()[0].seen_at.unwrap().seconds;
+    let seen = seen_at(&registry).await;
     assert_eq!(seen, quics_kit::clock::timestamp(now).seconds + 500);
     service.report(report(&id, now + Duration::from_secs(9999))).await.unwrap();
-    let seen = device.list_devices().await.unwrap()[0].seen_at.unwrap().seconds;
+    let seen = seen_at(&registry).await;
     assert_eq!(seen, quics_kit::clock::timestamp(now).seconds + 1000, "nobody is seen in the future");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_to_the_registry_itself_counts_as_being_seen_to_the_minute() {
+    let registry = Registry::start().await;
+    let mut device = registry.device("laptop").await;
+    let first = device.list_devices().await.unwrap()[0].seen_at.unwrap().seconds;
+    registry.clock.advance(Duration::from_secs(59));
+    assert_eq!(device.list_devices().await.unwrap()[0].seen_at.unwrap().seconds, first);
+    registry.clock.advance(Duration::from_secs(1));
+    assert_eq!(device.list_devices().await.unwrap()[0].seen_at.unwrap().seconds, first + 60);
 }

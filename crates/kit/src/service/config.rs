@@ -11,6 +11,7 @@ const OPS: u16 = 10;
 
 /// The part of a service's configuration that all services have; flags, or environment variables.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// Directory of this service's data; made where it is missing
     #[arg(long, env = "QUICS_DATA", value_name = "DIR")]

@@ -1,6 +1,6 @@
 //! How a service other than registry-svc becomes known to it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quics_quic::{Channel, ChannelConfig, Tls};
@@ -25,9 +25,24 @@ pub struct Joined {
     pub tls: Tls,
     /// The way to registry-svc.
     pub registry: Channel,
+    directory: PathBuf,
 }
 
 impl Joined {
+    /// Trusts these CAs from now on, durably: for `Follow::on_trust`. It may write a small file.
+    ///
+    /// # Errors
+    /// [`Error::Identity`]; then what was trusted before still is.
+    pub fn trust(&self, trust: Vec<CertificateDer<'static>>) -> Result<(), Error> {
+        let Some(identity) = Identity::load(&self.directory)? else { return Ok(()) };
+        if identity.trust() == trust.as_slice() {
+            return Ok(());
+        }
+        let identity = identity.trusting(trust)?;
+        identity.store(&self.directory)?;
+        Ok(identity.put_into(&self.tls)?)
+    }
+
     /// Makes a channel to another service at `address`.
     pub fn channel(&self, service: Service, address: impl Into<String>) -> Channel {
         Channel::new(ChannelConfig::new(address, service.server_name(), self.tls.clone()))
@@ -62,14 +77,14 @@ impl Host {
         let tls = identity.tls()?;
         let registry = Channel::new(ChannelConfig::new(address, Service::Registry.server_name(), tls.clone()));
         let renewal = Renewal {
-            directory,
+            directory: directory.clone(),
             tls: tls.clone(),
             channel: registry.clone(),
             clock: self.clock(),
             on_renewed: Box::new(|_| {}),
         };
         self.spawn("certificate renewal", renewal.run(identity, shutdown.clone()));
-        Ok(Joined { tls, registry })
+        Ok(Joined { tls, registry, directory })
     }
 
     async fn enrol(&self, directory: &Path, shutdown: &CancellationToken) -> Result<(Identity, Ticket), Error> {
@@ -134,20 +149,5 @@ impl Host {
             (None, Some(known)) => Ok(known),
             (None, None) => Err(Error::NoTicket),
         }
-    }
-
-    /// Trusts `trust` from now on, durably: for `Follow::on_trust`.
-    ///
-    /// # Errors
-    /// [`Error::Identity`], [`Error::Data`]; then what was trusted before still is.
-    pub fn trust(data: &data::DataDir, tls: &Tls, trust: Vec<CertificateDer<'static>>) -> Result<(), Error> {
-        let directory = data.dir("identity")?;
-        let Some(identity) = Identity::load(&directory)? else { return Ok(()) };
-        if identity.trust() == trust.as_slice() {
-            return Ok(());
-        }
-        let identity = identity.trusting(trust)?;
-        identity.store(&directory)?;
-        Ok(identity.put_into(tls)?)
     }
 }

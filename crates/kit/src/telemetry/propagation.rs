@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::metrics::Histogram;
 use opentelemetry::propagation::{Extractor, Injector};
+use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{KeyValue, global};
 use quics_quic::Channel;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
@@ -113,10 +114,17 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let Some(durations) = DURATIONS.get() else { return Box::pin(self.inner.call(request)) };
         let method = request.uri().path().trim_start_matches('/').to_owned();
-        let span = tracing::info_span!("rpc", otel.name = method.as_str(), otel.kind = "server");
+        let span = tracing::info_span!(
+            "rpc",
+            otel.name = method.as_str(),
+            otel.kind = "server",
+            trace_id = tracing::field::Empty
+        );
         let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
         // Fails only for a span that nobody records.
         let _unrecorded = span.set_parent(parent);
+        // What is logged in the span shows it.
+        span.record("trace_id", tracing::field::display(span.context().span().span_context().trace_id()));
         let begun = Instant::now();
         let calling = self.inner.call(request).instrument(span);
         Box::pin(async move {
@@ -124,5 +132,64 @@ where
             durations.record(begun.elapsed().as_secs_f64(), &[KeyValue::new("rpc.method", method)]);
             answer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::trace::{TraceId, TracerProvider as _};
+    use opentelemetry_sdk::propagation::TraceContextPropagator;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    fn trace() -> TraceId {
+        tracing::Span::current().context().span().span_context().trace_id()
+    }
+
+    #[tokio::test]
+    async fn a_call_continues_its_callers_trace_and_the_log_shows_it() {
+        turn_on();
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        let provider = SdkTracerProvider::builder().build();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = lines.clone();
+        let logs = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || Sink(sink.clone()));
+        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let subscriber = tracing_subscriber::registry().with(spans.and_then(logs));
+        let _guard = tracing::subscriber::set_default(subscriber);
+
+        let (metadata, sent) = tracing::info_span!("client").in_scope(|| {
+            let request = Inject.call(Request::new(())).unwrap();
+            (request.metadata().clone(), trace())
+        });
+        assert_ne!(sent, TraceId::INVALID);
+        let mut service = Instrumented.layer(tower::service_fn(|_: http::Request<()>| async {
+            tracing::info!("served");
+            Ok::<_, Infallible>(http::Response::new(trace()))
+        }));
+        let mut request = http::Request::new(());
+        *request.headers_mut() = metadata.into_headers();
+        assert_eq!(service.call(request).await.unwrap().into_body(), sent);
+        let log = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let line = log.lines().find(|line| line.contains("served")).unwrap();
+        assert!(line.contains(&format!("trace_id={sent}")), "{line}");
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }
