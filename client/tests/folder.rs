@@ -12,5 +12,7 @@ mod crash;
 mod look;
 #[path = "folder/operations.rs"]
 mod operations;
+#[path = "folder/permissions.rs"]
+mod permissions;
 #[path = "folder/setup.rs"]
 mod setup;

@@ -9,11 +9,11 @@
 //! A crash at any point leaves the old file or the new one under its name. What was displaced lies under a name that
 //! says what it has to be (see `token`), so that the next start can tell it from staged bytes.
 
-use std::{fs::File, io, os::fd::OwnedFd, rc::Rc};
+use std::{collections::HashMap, fs::File, io, os::fd::OwnedFd, rc::Rc};
 
 use quics_types::Mtime;
 use rustix::{
-    fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags},
+    fs::{self, AtFlags, CWD, Gid, Mode, OFlags, RenameFlags},
     io::Errno,
 };
 
@@ -43,7 +43,7 @@ pub(super) fn apply(tree: &Tree, ops: &[Op], now: Mtime) -> Vec<Outcome> {
         return ops.iter().map(|_| Outcome::Failed(same(&error))).collect();
     }
     fault::at("staged files are durable");
-    let mut batch = Batch { tree, now, touched: Touched::new(tree), late_modes: Vec::new() };
+    let mut batch = Batch { tree, now, touched: Touched::new(tree), late_modes: Vec::new(), groups: HashMap::new() };
     let mut outcomes = Vec::with_capacity(ops.len());
     for (index, op) in ops.iter().enumerate() {
         let outcome = match staged[index].take().transpose() {
@@ -93,12 +93,50 @@ fn fits(expected: &Stat, found: &Stat) -> bool {
     }
 }
 
+fn exchange(tree: &Tree, staged: &str, dir: &OwnedFd, at: &Spot) -> rustix::io::Result<()> {
+    fs::renameat_with(&tree.stage, staged, dir, at.name.as_bytes(), RenameFlags::EXCHANGE)
+}
+
+/// Does something in directories. Where one is closed to its owner, who this is, it is opened until the end of the
+/// batch; what its bits are then is kept in `late_modes`.
+fn writable(
+    late_modes: &mut Vec<(Option<usize>, Rc<OwnedFd>, u32)>,
+    dirs: &[&Rc<OwnedFd>],
+    mut work: impl FnMut() -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    match work() {
+        Err(Errno::ACCESS) => {}
+        other => return other,
+    }
+    let mut opened = false;
+    for dir in dirs {
+        let mode = fs::fstat(dir)?.st_mode;
+        if mode & 0o300 != 0o300 && fs::fchmod(dir, Mode::from_raw_mode(mode & 0o7777 | 0o700)).is_ok() {
+            late_modes.push((None, (*dir).clone(), mode & 0o777));
+            opened = true;
+        }
+    }
+    if opened { work() } else { Err(Errno::ACCESS) }
+}
+
+/// Sets a directory's permission bits; that it hands its group down stays.
+fn set_dir_mode(dir: &OwnedFd, mode: u32) -> io::Result<()> {
+    let special = fs::fstat(dir)?.st_mode & 0o7000;
+    match fs::fchmod(dir, Mode::from_raw_mode(mode & 0o777 | special)) {
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
 struct Batch<'a> {
     tree: &'a Tree,
     now: Mtime,
     touched: Touched<'a>,
-    /// Directories that stay writable until everything in them is made: operation, handle, final bits.
-    late_modes: Vec<(usize, Rc<OwnedFd>, u32)>,
+    /// Directories that stay writable until everything in them is done: the operation that made them, handle, final
+    /// bits.
+    late_modes: Vec<(Option<usize>, Rc<OwnedFd>, u32)>,
+    /// The group that files in a directory get, where it hands its own down.
+    groups: HashMap<RelPath, Option<Gid>>,
 }
 
 impl Batch<'_> {
@@ -152,7 +190,8 @@ impl Batch<'_> {
 
     fn make_dir(&mut self, op: usize, at: &Spot, mode: u32) -> io::Result<Option<Stat>> {
         let dir = self.touched.dir(&at.dir)?;
-        match fs::mkdirat(&dir, at.name.as_bytes(), Mode::from_raw_mode(0o700)) {
+        let make = || fs::mkdirat(&dir, at.name.as_bytes(), Mode::from_raw_mode(0o700));
+        match writable(&mut self.late_modes, &[&dir], make) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -160,9 +199,9 @@ impl Batch<'_> {
         self.touched.touch(&at.dir, &dir, op);
         let made = self.touched.dir(&at.path())?;
         if mode & 0o700 == 0o700 {
-            stage::set_mode(&made, mode)?;
+            set_dir_mode(&made, mode)?;
         } else {
-            self.late_modes.push((op, made.clone(), mode));
+            self.late_modes.push((Some(op), made.clone(), mode));
         }
         self.touched.touch(&at.path(), &made, op);
         Ok(Some(beneath::look_at(&made, self.tree.dev)?))
@@ -170,8 +209,13 @@ impl Batch<'_> {
 
     fn make_file(&mut self, op: usize, at: &Spot, staged: Staged) -> io::Result<Option<Stat>> {
         let dir = self.touched.dir(&at.dir)?;
+        if let Some(group) = self.group(&at.dir, &dir)? {
+            // Where it may not be, the file keeps this process's group.
+            _ = fs::chownat(&self.tree.stage, &*staged.name, None, Some(group), AtFlags::SYMLINK_NOFOLLOW);
+        }
         let flags = RenameFlags::NOREPLACE;
-        match fs::renameat_with(&self.tree.stage, &*staged.name, &dir, at.name.as_bytes(), flags) {
+        let show = || fs::renameat_with(&self.tree.stage, &*staged.name, &dir, at.name.as_bytes(), flags);
+        match writable(&mut self.late_modes, &[&dir], show) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -179,6 +223,17 @@ impl Batch<'_> {
         self.touched.touch(&at.dir, &dir, op);
         fault::at("made");
         Ok(Some(self.shown(&dir, at, &staged)?))
+    }
+
+    /// The group that a file made in a directory gets, if the directory hands its own down.
+    fn group(&mut self, path: &RelPath, dir: &OwnedFd) -> io::Result<Option<Gid>> {
+        if let Some(group) = self.groups.get(path) {
+            return Ok(*group);
+        }
+        let found = fs::fstat(dir)?;
+        let group = (found.st_mode & 0o2000 != 0).then(|| Gid::from_raw(found.st_gid));
+        self.groups.insert(path.clone(), group);
+        Ok(group)
     }
 
     /// The stat of the staged file where it lies now. If somebody was quicker to change it, the stat as it was staged:
@@ -190,7 +245,7 @@ impl Batch<'_> {
 
     fn make_link(&mut self, op: usize, at: &Spot, target: &[u8]) -> io::Result<Option<Stat>> {
         let dir = self.touched.dir(&at.dir)?;
-        match fs::symlinkat(target, &dir, at.name.as_bytes()) {
+        match writable(&mut self.late_modes, &[&dir], || fs::symlinkat(target, &dir, at.name.as_bytes())) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -226,7 +281,8 @@ impl Batch<'_> {
         let swap = token::Staged::Swap { number: staged.number, ours, expected: token::Expected::of(expected) }.print();
         fs::renameat_with(&self.tree.stage, &*staged.name, &self.tree.stage, &*swap, RenameFlags::NOREPLACE)?;
         fault::at("about to exchange");
-        if let Err(error) = self.exchange(&swap, &dir, at) {
+        let exchange = || exchange(self.tree, &swap, &dir, at);
+        if let Err(error) = writable(&mut self.late_modes, &[&dir], exchange) {
             stage::give_back(self.tree, staged.incoming.as_ref(), &swap)?;
             return Err(error.into());
         }
@@ -240,13 +296,23 @@ impl Batch<'_> {
                 self.touched.forget_paths();
                 stage::remove(self.tree, &swap).is_ok()
             }
-            Some(_) => displaced::keep(self.tree, &swap, at, Some(expected), self.now).map(|()| true)?,
+            Some(_) => {
+                // The new file is in its place. If this fails the old one stays in `stage/`, to be found at the next start.
+                if let Err(error) = displaced::keep(self.tree, &swap, at, Some(expected), self.now) {
+                    tracing::warn!(name = swap, %error, "a displaced file stays staged");
+                }
+                true
+            }
             None => false,
         };
         if done {
             return Ok(Some(self.shown(&dir, at, &staged)?));
         }
-        self.put_back(&swap, &dir, at, &staged)?;
+        if let Err(error) = self.put_back(&swap, &dir, at, &staged) {
+            // Whatever is under this name now is somebody's until it is looked at.
+            displaced::keep(self.tree, &swap, at, None, self.now)?;
+            return Err(error);
+        }
         Ok(None)
     }
 
@@ -257,14 +323,10 @@ impl Batch<'_> {
         Ok(listing.members.is_empty() && listing.unusable.is_empty())
     }
 
-    fn exchange(&self, staged: &str, dir: &OwnedFd, at: &Spot) -> rustix::io::Result<()> {
-        fs::renameat_with(&self.tree.stage, staged, dir, at.name.as_bytes(), RenameFlags::EXCHANGE)
-    }
-
     /// Gives the staged file the attributes of the one that it replaces, when that was not possible earlier. `false`
     /// when the file is not there any more.
     fn carry_over(&self, dir: &OwnedFd, at: &Spot, staged: &mut Staged, mode: u32, mtime: Mtime) -> io::Result<bool> {
-        let Some((old, _)) = beneath::open_file(dir, &at.name, self.tree.dev)? else { return Ok(false) };
+        let Some((old, _)) = beneath::handle(dir, &at.name, self.tree.dev)? else { return Ok(false) };
         let file = match staged.file.take() {
             Some(file) => file,
             None => {
@@ -290,7 +352,7 @@ impl Batch<'_> {
             _ => stat.same_content(&staged.stat),
         };
         for _ in 0..PUT_BACK_ROUNDS {
-            match self.exchange(swap, dir, at) {
+            match exchange(self.tree, swap, dir, at) {
                 Ok(()) => {}
                 // Our file was removed from the name meanwhile.
                 Err(Errno::NOENT) => {
@@ -329,7 +391,8 @@ impl Batch<'_> {
         let kept = displaced::name_for(self.tree, expected, at, self.now);
         fault::at("about to remove");
         let flags = RenameFlags::NOREPLACE;
-        fs::renameat_with(&dir, at.name.as_bytes(), &self.tree.displaced, &*kept, flags)?;
+        let take = || fs::renameat_with(&dir, at.name.as_bytes(), &self.tree.displaced, &*kept, flags);
+        writable(&mut self.late_modes, &[&dir], take)?;
         self.touched.touch(&at.dir, &dir, op);
         fault::at("removed");
         match beneath::look(&self.tree.displaced, kept.as_bytes(), self.tree.dev)? {
@@ -351,7 +414,8 @@ impl Batch<'_> {
             Some(stat) if (stat.kind, stat.inode) == (Kind::Directory, expected.inode) => stat,
             _ => return Ok(None),
         };
-        match fs::unlinkat(&dir, at.name.as_bytes(), AtFlags::REMOVEDIR) {
+        let remove = || fs::unlinkat(&dir, at.name.as_bytes(), AtFlags::REMOVEDIR);
+        match writable(&mut self.late_modes, &[&dir], remove) {
             Ok(()) => {}
             Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -369,7 +433,8 @@ impl Batch<'_> {
         }
         fault::at("about to move");
         let flags = RenameFlags::NOREPLACE;
-        match fs::renameat_with(&source, from.name.as_bytes(), &target, to.name.as_bytes(), flags) {
+        let rename = || fs::renameat_with(&source, from.name.as_bytes(), &target, to.name.as_bytes(), flags);
+        match writable(&mut self.late_modes, &[&source, &target], rename) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -435,8 +500,16 @@ impl Batch<'_> {
 
     /// Sets the bits of directories that had to stay writable until now.
     fn finish_modes(&mut self, outcomes: &mut [Outcome]) {
-        for (op, dir, mode) in std::mem::take(&mut self.late_modes) {
-            let set = stage::set_mode(&dir, mode).and_then(|()| beneath::look_at(&dir, self.tree.dev));
+        // Backwards: of one that was opened more than once the first bits are the right ones.
+        for (op, dir, mode) in std::mem::take(&mut self.late_modes).into_iter().rev() {
+            let set = set_dir_mode(&dir, mode).and_then(|()| beneath::look_at(&dir, self.tree.dev));
+            let Some(op) = op else {
+                // It was somebody's before: where it cannot be closed again the next scan tells of it.
+                if let Err(error) = set {
+                    tracing::warn!(%error, "a directory stays open to its owner");
+                }
+                continue;
+            };
             match (set, dir.try_clone()) {
                 (Ok(stat), handle) => {
                     outcomes[op] = Outcome::Done(stat);

@@ -1,16 +1,18 @@
 //! Carries over what a replaced file keeps: permission bits, group, access list and extended attributes.
 
-use std::{fs::File, io};
+use std::{fs::File, io, os::fd::OwnedFd};
 
 use rustix::{
     fs::{self, AtFlags, Gid, Mode, StatxFlags, Uid, XattrFlags},
     io::Errno,
 };
 
+use super::beneath;
+
 /// Bytes of one attribute that is carried over, and of the list of names (the kernel's own limits).
 const VALUE_BYTES: usize = 64 * 1024;
 
-/// Gives `new` what it keeps of `old`, the file that it is about to replace. The executable bits come from `mode`,
+/// Gives `new` what it keeps of `old` (a handle that need not be readable), the file that it is about to replace. The executable bits come from `mode`,
 /// where reading is allowed at all. The set-id bits are dropped: they were given to other bytes.
 ///
 /// Owner, access list and attributes are carried over as far as this process may; where the group cannot be, its
@@ -20,7 +22,7 @@ const VALUE_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// What the system says, where it is not a matter of being allowed to or of the file system's abilities.
-pub(super) fn carry_over(old: &File, new: &File, mode: u32) -> io::Result<bool> {
+pub(super) fn carry_over(old: &OwnedFd, new: &File, mode: u32) -> io::Result<bool> {
     let was = fs::statx(old, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
     let is = fs::statx(new, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
     let mut bits = kept_mode(was.stx_mode.into(), mode);
@@ -42,14 +44,15 @@ pub(super) fn kept_mode(old: u32, new: u32) -> u32 {
 }
 
 /// Carries the extended attributes over, access lists among them. Returns whether there are any.
-fn attributes(old: &File, new: &File) -> io::Result<bool> {
+fn attributes(old: &OwnedFd, new: &File) -> io::Result<bool> {
+    let old = &*beneath::magic_path(old);
     let mut names: Vec<u8> = Vec::new();
-    match fs::flistxattr_query(old) {
+    match fs::listxattr_query(old) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(false),
         Ok(_) => names.reserve(VALUE_BYTES),
         Err(error) => return Err(error.into()),
     }
-    fs::flistxattr(old, rustix::buffer::spare_capacity(&mut names))?;
+    fs::listxattr(old, rustix::buffer::spare_capacity(&mut names))?;
     let mut value: Vec<u8> = Vec::with_capacity(VALUE_BYTES);
     for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
         // They vouch for bytes that are no longer these.
@@ -57,7 +60,7 @@ fn attributes(old: &File, new: &File) -> io::Result<bool> {
             continue;
         }
         value.clear();
-        match fs::fgetxattr(old, name, rustix::buffer::spare_capacity(&mut value)) {
+        match fs::getxattr(old, name, rustix::buffer::spare_capacity(&mut value)) {
             Ok(_) => _ = tolerate(fs::fsetxattr(new, name, &value, XattrFlags::empty()))?,
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM) => {}
             Err(error) => return Err(error.into()),

@@ -146,6 +146,18 @@ pub(super) fn open_file(dir: impl AsFd, name: &Name, dev: (u32, u32)) -> io::Res
     Ok((stat.kind == Kind::File).then_some((file, stat)))
 }
 
+/// A handle to a regular file that may be looked at and not read, with its stat; `None` when there is none.
+pub(super) fn handle(dir: impl AsFd, name: &Name, dev: (u32, u32)) -> io::Result<Option<(OwnedFd, Stat)>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = match fs::openat(dir, name.as_bytes(), flags, Mode::empty()) {
+        Ok(handle) => handle,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let stat = look_at(&handle, dev)?;
+    Ok((stat.kind == Kind::File).then_some((handle, stat)))
+}
+
 /// Opens an own directory, which nobody may have replaced by a link.
 pub(super) fn open_private(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -5,7 +5,7 @@
 //! long as the process table shows it open; then it is compared with what the plan saw. One that differs is never
 //! removed here: it is reported until it is brought back.
 
-use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path};
+use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt};
 
 use quics_types::{Mtime, Name};
 use rustix::{
@@ -70,11 +70,7 @@ pub(super) fn sweep(tree: &Tree, now: Mtime) -> io::Result<Vec<DisplacedEdit>> {
         let token = token::Displaced::parse(name.as_bytes());
         match token {
             Some(token::Displaced { at, expected: Some(expected), .. }) if expected.matches(&stat) => {
-                if due(at)
-                    && !open
-                        .get_or_insert_with(|| open_names(&tree.path.join(super::tree::OWN).join("displaced")))
-                        .contains(name.as_bytes())
-                {
+                if due(at) && !open.get_or_insert_with(open_names).contains(name.as_bytes()) {
                     remove(tree, &name, &expected)?;
                 }
             }
@@ -127,15 +123,16 @@ fn members(tree: &Tree) -> io::Result<Vec<(Name, Stat)>> {
     Ok(listing.members.into_iter().filter_map(|member| Some((member.name, member.stat.ok()?))).collect())
 }
 
-/// The names of files of a directory that processes have open, as far as this process may see it.
-fn open_names(dir: &Path) -> HashSet<Vec<u8>> {
+/// The names of displaced files (of any folder: they are hardly ever the same) that processes have open, as far as
+/// this process may see it.
+fn open_names() -> HashSet<Vec<u8>> {
     let mut found = HashSet::new();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes.filter(|entry| entry.file_name().as_bytes().iter().all(u8::is_ascii_digit)) {
         for kind in ["fd", "map_files"] {
             for handle in std::fs::read_dir(process.path().join(kind)).into_iter().flatten().flatten() {
                 let Ok(path) = std::fs::read_link(handle.path()) else { continue };
-                if path.parent() == Some(dir) {
+                if path.parent().is_some_and(|dir| dir.ends_with(".quics/displaced")) {
                     found.extend(path.file_name().map(OsStr::as_bytes).map(<[u8]>::to_vec));
                 }
             }

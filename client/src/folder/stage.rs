@@ -167,7 +167,7 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
     let mut carried = None;
     // A file that may be replaced by then is looked at again before it is.
     if let Some((at, expected)) = wanted.replaces
-        && let Ok(Some((old, stat))) = tree.open(at)
+        && let Ok(Some((old, stat))) = tree.dir(&at.dir).and_then(|dir| beneath::handle(dir, &at.name, tree.dev))
         && stat.same_content(expected)
     {
         if !attributes::carry_over(&old, &file, wanted.mode)? {
@@ -229,6 +229,8 @@ pub(super) fn discard(tree: &Tree, name: &str) {
 /// attempt to apply it; removes any other. `name` is what it is called in `stage/` now.
 pub(super) fn give_back(tree: &Tree, incoming: Option<&Name>, name: &str) -> rustix::io::Result<()> {
     if let Some(incoming) = incoming {
+        // As it came: the next attempt may want other bits.
+        _ = fs::chmodat(&tree.stage, name, Mode::from_raw_mode(0o600), AtFlags::empty());
         let flags = RenameFlags::NOREPLACE;
         match fs::renameat_with(&tree.stage, name, &tree.incoming, incoming.as_bytes(), flags) {
             Ok(()) => {
