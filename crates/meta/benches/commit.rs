@@ -13,7 +13,12 @@ use std::time::{Duration, Instant};
 use quics_meta::{Batch, IndexKind, Journaled, MetaStore, Options, Receipt};
 
 const ROUNDS: usize = 5;
-const COMMITS: usize = 2000;
+/// The commits of a round with one in flight, and the appends of the disk alone.
+const ALONE: usize = 500;
+/// The commits of every other round.
+const COMMITS: usize = 4000;
+/// The rows of a store that is opened anew.
+const ROWS: u64 = 200_000;
 
 /// What one round measured.
 #[derive(Clone, Copy)]
@@ -34,13 +39,13 @@ fn raw(dir: &Path, bytes: usize, preallocate: bool) -> io::Result<Figures> {
     let path = dir.join("raw");
     let file = File::create(&path)?;
     if preallocate {
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, (bytes * COMMITS) as u64)?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, (bytes * ALONE) as u64)?;
         file.sync_all()?;
     }
     let content = vec![0x5a; bytes];
     let start = Instant::now();
-    let mut latencies = Vec::with_capacity(COMMITS);
-    for n in 0..COMMITS {
+    let mut latencies = Vec::with_capacity(ALONE);
+    for n in 0..ALONE {
         let begun = Instant::now();
         file.write_all_at(&content, (n * bytes) as u64)?;
         file.sync_data()?;
@@ -53,16 +58,17 @@ fn raw(dir: &Path, bytes: usize, preallocate: bool) -> io::Result<Figures> {
 
 /// One submitter that keeps so many commits in flight.
 fn commits(store: &Journaled, round: usize, in_flight: usize, blob: usize) -> Result<Figures, quics_meta::Error> {
+    let count = if in_flight == 1 { ALONE } else { COMMITS };
     let mut waiting: VecDeque<(Instant, Receipt)> = VecDeque::new();
-    let mut latencies = Vec::with_capacity(COMMITS);
+    let mut latencies = Vec::with_capacity(count);
     let start = Instant::now();
-    for n in 0..COMMITS + in_flight {
-        if waiting.len() == in_flight || n >= COMMITS {
+    for n in 0..count + in_flight {
+        if waiting.len() == in_flight || n >= count {
             let Some((begun, receipt)) = waiting.pop_front() else { break };
             receipt.wait()?;
             latencies.push(begun.elapsed());
         }
-        if n < COMMITS {
+        if n < count {
             let id = (round * COMMITS + n) as u64;
             let mut batch = Batch::new();
             let key = |prefix: u8| [&[prefix][..], &(id % 20_000).to_be_bytes()].concat();
@@ -122,7 +128,7 @@ fn measure(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     }
     println!(
         "{:<44} {:>9} {:>20}  {:>8}  {:>8}",
-        "medians of 5 rounds of 2000", "per s", "(lowest to highest)", "p50 ms", "p99 ms"
+        "medians of 5 rounds", "per s", "(lowest to highest)", "p50 ms", "p99 ms"
     );
     for (name, rounds) in
         ["400 B, preallocated", "400 B, growing", "4.6 KB, preallocated", "4.6 KB, growing"].iter().zip(&disk)
@@ -137,5 +143,39 @@ fn measure(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     }
     sled.close()?;
     btree.close()?;
+    rebuild(dir)
+}
+
+/// How long a store takes to open after its process was killed, when its index has to be filled again.
+fn rebuild(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let path = dir.join("rebuild");
+    let store = Journaled::open(&path, Options::default())?;
+    let mut last = None;
+    for n in 0..ROWS / 500 {
+        let mut batch = Batch::new();
+        for row in n * 500..(n + 1) * 500 {
+            batch.put(scattered(row), vec![2; 100]);
+        }
+        last = Some(store.submit(batch)?);
+    }
+    if let Some(receipt) = last {
+        receipt.wait()?;
+    }
+    store.snapshot()?;
+    drop(store);
+    for (name, killed) in [("closed cleanly", false), ("killed", true)] {
+        if killed {
+            fs::remove_file(path.join("clean"))?;
+        }
+        let begun = Instant::now();
+        let store = Journaled::open(&path, Options::default())?;
+        println!("open {ROWS} rows, {name}: {:.2} s", begun.elapsed().as_secs_f64());
+        drop(store);
+    }
     Ok(())
+}
+
+/// A key in no order, as ids are.
+fn scattered(row: u64) -> Vec<u8> {
+    [&b"r"[..], &row.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()].concat()
 }

@@ -48,7 +48,8 @@ impl Journaled {
     ///
     /// # Errors
     /// [`Error::Held`] where another process has the store; [`Error::Damaged`], [`Error::Missing`] and [`Error::Newer`]
-    /// where stored bytes cannot be believed: nothing is skipped; [`Error::Io`], [`Error::Index`].
+    /// where stored bytes cannot be believed: nothing is skipped; [`Error::NoSpace`] where no segment can be made;
+    /// [`Error::Io`], [`Error::Index`].
     pub fn open(dir: impl Into<PathBuf>, options: Options) -> Result<Self, Error> {
         options.check()?;
         Self::open_on(Arc::new(RealDisk::lock(dir)?), options)
@@ -69,7 +70,8 @@ impl Journaled {
             }
         };
         let reserve = if options.preallocate { options.segment_size } else { 0 };
-        let file = make_segment(&*disk, header, reserve)?;
+        let file = make_segment(&*disk, header, reserve)
+            .map_err(|error| if error.is_no_space() { Error::NoSpace } else { error })?;
         let mut epochs = found.epochs;
         epochs.push(Epoch { id: header.epoch, first_seq: next_seq });
 

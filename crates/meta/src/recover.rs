@@ -324,3 +324,34 @@ impl Replay {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{Batch, Disk, Journaled, MetaStore, Options, SimDisk, snapshot};
+
+    #[test]
+    fn a_snapshot_that_holds_only_some_later_changes_is_made_whole_from_its_first_seq_on() {
+        let disk = SimDisk::new(1);
+        let open = || Journaled::open_on(Arc::new(disk.clone()), Options::in_memory_index()).unwrap();
+        let store = open();
+        for n in 1..=6_u8 {
+            let mut batch = Batch::new();
+            batch.put("k", vec![n]).put(vec![b'n', n], vec![n]);
+            store.submit(batch).unwrap().wait().unwrap();
+        }
+        let rows = store.range(b"", b"", 100).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = snapshot::Writer::new(&mut bytes, 3, &store.epochs()).unwrap();
+        drop(store);
+        // Written while 4 to 6 were committed: it saw `k` before them and `n6` after them.
+        for (key, value) in [(&b"k"[..], 3), (b"n\x01", 1), (b"n\x02", 2), (b"n\x03", 3), (b"n\x06", 6)] {
+            writer.row(key, Some(&[value])).unwrap();
+        }
+        writer.finish(6).unwrap();
+        let file = disk.create(&snapshot::file_name(3), 0).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        assert_eq!(open().range(b"", b"", 100).unwrap(), rows);
+    }
+}

@@ -16,8 +16,8 @@ use crate::queue::{Phase, Place, Queued, answer};
 
 /// The most bytes of one group.
 const GROUP_BYTES: usize = 8 << 20;
-/// The most batches of one group.
-const GROUP_BATCHES: usize = 4096;
+/// The most batches of one group. Readers wait while a group is applied to the index, some microseconds for each row.
+const GROUP_BATCHES: usize = 1024;
 
 /// The end of the journal.
 pub(crate) struct Tail {

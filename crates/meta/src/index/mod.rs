@@ -247,3 +247,29 @@ pub(crate) fn behind(key: &[u8]) -> Bytes {
     next.push(0);
     next.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_adds_up_while_rows_change_behind_and_before_it() {
+        let mut table = Table::in_memory(BTree::default());
+        for n in 0..5000_u32 {
+            table.set(&[&b"k"[..], &n.to_be_bytes()].concat(), Some(b"v")).unwrap();
+        }
+        table.begin_audit();
+        assert_eq!(table.audit_page().unwrap(), Audited::More);
+        table.set(b"a", Some(b"new, behind it")).unwrap();
+        table.set(b"k\0\0\0\0", None).unwrap();
+        table.set(b"k\0\0\0\x01", Some(b"changed, behind it")).unwrap();
+        table.set(b"z", Some(b"new, before it")).unwrap();
+        let mut last = Audited::More;
+        while last == Audited::More {
+            last = table.audit_page().unwrap();
+        }
+        assert_eq!(last, Audited::Done(true));
+        table.mark.sum ^= 1;
+        assert!(!table.adds_up().unwrap());
+    }
+}
