@@ -9,6 +9,10 @@
 //! A crash at any point leaves the old file or the new one under its name. What was displaced lies under a name that
 //! says what it has to be (see `token`), so that the next start can tell it from staged bytes.
 
+mod replace;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, fs::File, io, os::fd::OwnedFd, rc::Rc};
 
 use quics_types::Mtime;
@@ -18,17 +22,14 @@ use rustix::{
 };
 
 use super::{
-    Kind, Op, Outcome, RelPath, Spot, Stat, attributes, beneath, displaced, fault, listing,
+    Kind, Op, Outcome, RelPath, Spot, Stat, beneath, displaced, fault,
     stage::{self, Staged},
-    token,
     touched::Touched,
     tree::Tree,
 };
 
 /// Up to so many staged files are synced one by one; more of them with one `syncfs`.
 const SYNC_EACH_UP_TO: usize = 8;
-/// How often a file is put back while somebody else works on the same name, before it is kept among the displaced.
-const PUT_BACK_ROUNDS: usize = 8;
 
 /// Applies the operations; see [`Folder::apply`](super::Folder::apply).
 pub(super) fn apply(tree: &Tree, ops: &[Op], now: Mtime) -> Vec<Outcome> {
@@ -91,10 +92,6 @@ fn fits(expected: &Stat, found: &Stat) -> bool {
         Kind::Directory => (found.kind, found.inode) == (Kind::Directory, expected.inode),
         _ => found.same_content(expected),
     }
-}
-
-fn exchange(tree: &Tree, staged: &str, dir: &OwnedFd, at: &Spot) -> rustix::io::Result<()> {
-    fs::renameat_with(&tree.stage, staged, dir, at.name.as_bytes(), RenameFlags::EXCHANGE)
 }
 
 /// Does something in directories. Where one is closed to its owner, who this is, it is opened until the end of the
@@ -254,131 +251,6 @@ impl Batch<'_> {
         self.look(&dir, at)
     }
 
-    fn replace(
-        &mut self,
-        op: usize,
-        at: &Spot,
-        expected: &Stat,
-        mut staged: Staged,
-        attributes: Option<(u32, Mtime)>,
-    ) -> io::Result<Option<Stat>> {
-        let dir = self.touched.dir(&at.dir)?;
-        let current = match self.look(&dir, at)? {
-            Some(stat) if fits(expected, &stat) && stat.kind != Kind::Other => stat,
-            _ => return Ok(None),
-        };
-        if current.kind == Kind::Directory && !self.is_empty(&at.path())? {
-            return Ok(None);
-        }
-        if let Some((mode, mtime)) = attributes
-            && current.kind == Kind::File
-            && staged.carried != Some((current.inode, current.mode))
-            && !self.carry_over(&dir, at, &mut staged, mode, mtime)?
-        {
-            return Ok(None);
-        }
-        let ours = staged.stat.inode;
-        let swap = token::Staged::Swap { number: staged.number, ours, expected: token::Expected::of(expected) }.print();
-        fs::renameat_with(&self.tree.stage, &*staged.name, &self.tree.stage, &*swap, RenameFlags::NOREPLACE)?;
-        fault::at("about to exchange");
-        let exchange = || exchange(self.tree, &swap, &dir, at);
-        if let Err(error) = writable(&mut self.late_modes, &[&dir], exchange) {
-            stage::give_back(self.tree, staged.incoming.as_ref(), &swap)?;
-            return Err(error.into());
-        }
-        self.touched.touch(&at.dir, &dir, op);
-        fault::at("exchanged");
-        let found = beneath::look(&self.tree.stage, swap.as_bytes(), self.tree.dev)?;
-        let done = match found {
-            Some(found) if !fits(expected, &found) => false,
-            // Removing a directory succeeds only if it is empty still.
-            Some(Stat { kind: Kind::Directory, .. }) => {
-                self.touched.forget_paths();
-                stage::remove(self.tree, &swap).is_ok()
-            }
-            Some(_) => {
-                // The new file is in its place. If this fails the old one stays in `stage/`, to be found at the next start.
-                if let Err(error) = displaced::keep(self.tree, &swap, at, Some(expected), self.now) {
-                    tracing::warn!(name = swap, %error, "a displaced file stays staged");
-                }
-                true
-            }
-            None => false,
-        };
-        if done {
-            return Ok(Some(self.shown(&dir, at, &staged)?));
-        }
-        if let Err(error) = self.put_back(&swap, &dir, at, &staged) {
-            // Whatever is under this name now is somebody's until it is looked at.
-            displaced::keep(self.tree, &swap, at, None, self.now)?;
-            return Err(error);
-        }
-        Ok(None)
-    }
-
-    fn is_empty(&mut self, dir: &RelPath) -> io::Result<bool> {
-        let handle = self.touched.dir(dir)?;
-        let handle = beneath::open_dir(&*handle, &RelPath::root())?;
-        let listing = listing::list(handle, self.tree.dev, false)?;
-        Ok(listing.members.is_empty() && listing.unusable.is_empty())
-    }
-
-    /// Gives the staged file the attributes of the one that it replaces, when that was not possible earlier. `false`
-    /// when the file is not there any more.
-    fn carry_over(&self, dir: &OwnedFd, at: &Spot, staged: &mut Staged, mode: u32, mtime: Mtime) -> io::Result<bool> {
-        let Some((old, _)) = beneath::handle(dir, &at.name, self.tree.dev)? else { return Ok(false) };
-        let file = match staged.file.take() {
-            Some(file) => file,
-            None => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                File::from(fs::openat(&self.tree.stage, &*staged.name, flags, Mode::empty())?)
-            }
-        };
-        if !attributes::carry_over(&old, &file, mode)? {
-            staged.incoming = None;
-        }
-        stage::set_mtime(&file, mtime)?;
-        file.sync_all()?;
-        staged.stat = beneath::look_at(&file, self.tree.dev)?;
-        Ok(true)
-    }
-
-    /// What was displaced is not what was expected: it goes back to its place, and our file comes out again. Whatever
-    /// is left over that is not our file, untouched, is somebody's and kept.
-    fn put_back(&self, swap: &str, dir: &OwnedFd, at: &Spot, staged: &Staged) -> io::Result<()> {
-        let ours = |stat: &Stat| match staged.stat.kind {
-            // Whether something was put into it shows when it is removed.
-            Kind::Directory => stat.inode == staged.stat.inode,
-            _ => stat.same_content(&staged.stat),
-        };
-        for _ in 0..PUT_BACK_ROUNDS {
-            match exchange(self.tree, swap, dir, at) {
-                Ok(()) => {}
-                // Our file was removed from the name meanwhile.
-                Err(Errno::NOENT) => {
-                    let flags = RenameFlags::NOREPLACE;
-                    match fs::renameat_with(&self.tree.stage, swap, dir, at.name.as_bytes(), flags) {
-                        Ok(()) => return Ok(()),
-                        Err(Errno::EXIST) => continue,
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-            match beneath::look(&self.tree.stage, swap.as_bytes(), self.tree.dev)? {
-                Some(stat) if ours(&stat) && stage::give_back(self.tree, staged.incoming.as_ref(), swap).is_ok() => {
-                    return Ok(());
-                }
-                // An edit of our file: it was seen by somebody, and is kept. The name has what it had before.
-                Some(stat) if stat.inode == staged.stat.inode => break,
-                // Something newer was put in the place of our file: the next round puts it back.
-                Some(_) => {}
-                None => return Ok(()),
-            }
-        }
-        displaced::keep(self.tree, swap, at, None, self.now)
-    }
-
     fn remove(&mut self, op: usize, at: &Spot, expected: &Stat) -> io::Result<Option<Stat>> {
         if expected.kind == Kind::Other {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "this kind is not synced"));
@@ -531,6 +403,3 @@ impl Batch<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -21,6 +21,7 @@ mod ignore;
 mod listing;
 mod marker;
 mod probe;
+mod setup;
 mod stage;
 mod token;
 mod touched;

@@ -52,7 +52,7 @@ fn child_of_another_user() {
     assert_eq!(done(&disk.apply(&[op])[0]).mode, 0o600);
     // What cannot be read is an error and not an empty directory.
     fs::create_dir(place.join("dark")).unwrap();
-    fs::set_permissions(place.join("dark"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.join("dark"), fs::Permissions::from_mode(0o000)).unwrap();
     assert_eq!(disk.list(&path("dark")).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
     fs::set_permissions(place.join("dark"), fs::Permissions::from_mode(0o700)).unwrap();
     println!("all was checked");
