@@ -67,8 +67,7 @@ pub async fn join(locked: &Locked, invitation: &Invitation, device_name: &str) -
     check_name(device_name)?;
     let directory = locked.home().identity();
     let key = identity::pending_key(&directory)?;
-    let first =
-        FirstContact { addresses: invitation.addresses.clone(), fingerprint: invitation.fingerprint };
+    let first = FirstContact { addresses: invitation.addresses.clone(), fingerprint: invitation.fingerprint };
     let enrolled = match enrol::enrol(&first, key, device_name, &invitation.right).await {
         Ok(enrolled) => enrolled,
         Err(error) => {
@@ -154,7 +153,9 @@ pub async fn revoke_self(account: &Account, channel: Channel) -> Result<(), Erro
     let request = registry::RevokeDeviceRequest { device_id: Bytes::copy_from_slice(account.device.as_bytes()) };
     match RegistryServiceClient::new(channel).revoke_device(call(request)).await {
         Ok(_) => Ok(()),
-        Err(status) if matches!(status.code(), Code::NotFound | Code::Unauthenticated | Code::PermissionDenied) => Ok(()),
+        Err(status) if matches!(status.code(), Code::NotFound | Code::Unauthenticated | Code::PermissionDenied) => {
+            Ok(())
+        }
         Err(status) => Err(Error::of_call(&account.server, &status)),
     }
 }

@@ -43,7 +43,10 @@ pub enum Error {
         process: Option<u32>,
     },
     /// The settings are not what a quics has written.
-    #[error("{} cannot be understood ({reason}): restore it, or move the home away and join again", crate::text::path(path))]
+    #[error(
+        "{} cannot be understood ({reason}): restore it, or move the home away and join again",
+        crate::text::path(path)
+    )]
     Settings {
         /// The file.
         path: PathBuf,
@@ -51,7 +54,10 @@ pub enum Error {
         reason: String,
     },
     /// The settings were written by a newer quics.
-    #[error("{} was written by a newer quics (format {found}, this one knows {known}): update quics", crate::text::path(path))]
+    #[error(
+        "{} was written by a newer quics (format {found}, this one knows {known}): update quics",
+        crate::text::path(path)
+    )]
     Newer {
         /// The file.
         path: PathBuf,

@@ -31,7 +31,9 @@ impl fmt::Display for PathText {
                 (_, Ok(name)) => write!(f, "{name}")?,
                 (b"." | b"..", _) => f.write_str(if part.len() == 1 { "." } else { ".." })?,
                 // Too long for a name, or with a NUL in it: piece by piece.
-                _ => part.chunks(quics_types::limits::NAME_BYTES).try_for_each(|piece| f.write_str(&line(&String::from_utf8_lossy(piece))))?,
+                _ => part
+                    .chunks(quics_types::limits::NAME_BYTES)
+                    .try_for_each(|piece| f.write_str(&line(&String::from_utf8_lossy(piece))))?,
             }
         }
         Ok(())

@@ -49,13 +49,20 @@ pub enum Error {
         home: PathBuf,
     },
     /// Settings name an account whose key is not there.
-    #[error("the home {} has an account but no key: restore its identity directory, or move the home away and join again", path(home))]
+    #[error(
+        "the home {} has an account but no key: restore its identity directory, or move the home away and join again",
+        path(home)
+    )]
     NoIdentity {
         /// The home.
         home: PathBuf,
     },
     /// The server does not answer.
-    #[error("cannot reach the server at {}: check the address, that the server runs, and that its port is open to UDP or TCP ({})", line(address), line(reason))]
+    #[error(
+        "cannot reach the server at {}: check the address, that the server runs, and that its port is open to UDP or TCP ({})",
+        line(address),
+        line(reason)
+    )]
     Unreachable {
         /// The address.
         address: String,
@@ -71,7 +78,10 @@ pub enum Error {
         early: bool,
     },
     /// Another server than the one that was meant.
-    #[error("the server at {} is not the one that you were invited to: its fingerprint is {found}, and {expected} was expected; do not go on, ask its owner", line(address))]
+    #[error(
+        "the server at {} is not the one that you were invited to: its fingerprint is {found}, and {expected} was expected; do not go on, ask its owner",
+        line(address)
+    )]
     Fingerprint {
         /// The address.
         address: String,
@@ -81,7 +91,9 @@ pub enum Error {
         found: Fingerprint,
     },
     /// The ticket does not let in.
-    #[error("the server does not take this ticket: it was used or has expired; a new one is made by `quics ticket` on a device of yours or by `quics-stack ticket` on the server")]
+    #[error(
+        "the server does not take this ticket: it was used or has expired; a new one is made by `quics ticket` on a device of yours or by `quics-stack ticket` on the server"
+    )]
     TicketRefused,
     /// User or password are wrong.
     #[error("the server does not know this user with this password: check both and try again")]
@@ -104,7 +116,10 @@ pub enum Error {
         reason: String,
     },
     /// The server's answer makes no sense.
-    #[error("the server at {} gave an answer that this quics does not understand: update the older of the two", line(server))]
+    #[error(
+        "the server at {} gave an answer that this quics does not understand: update the older of the two",
+        line(server)
+    )]
     Malformed {
         /// The address.
         server: String,
@@ -172,7 +187,10 @@ mod tests {
     #[test]
     fn a_certificate_out_of_its_time_is_a_matter_of_the_clock() {
         for (text, early) in [
-            ("cannot connect: the cryptographic handshake failed: error 45: invalid peer certificate: certificate expired: verification time 9 (UNIX)", false),
+            (
+                "cannot connect: the cryptographic handshake failed: error 45: invalid peer certificate: certificate expired: verification time 9 (UNIX)",
+                false,
+            ),
             ("cannot connect: invalid peer certificate: certificate not valid yet: verification time 1 (UNIX)", true),
             ("cannot connect: invalid peer certificate: NotValidYet", true),
         ] {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quics_proto::registry::v1 as registry;
 use quics_proto::registry::v1::registry_service_client::RegistryServiceClient;
 use quics_quic::Channel;
-use quics_types::{LeaseId, RootId};
+use quics_types::{LeaseId, Role, RootId};
 use tonic::{Code, Status};
 
 use super::root::Root;
@@ -52,14 +52,17 @@ impl Core {
             name: name.clone(),
             password: password.to_owned(),
         };
-        if let Err(status) = self.registry().create_root(call(request)).await {
-            start::unmark(&path, id).await;
-            return Err(match status.code() {
-                Code::AlreadyExists => Error::NameTaken { name },
-                _ => self.refused(&status),
-            });
-        }
-        self.attach(id, name, path).await
+        let made = match self.registry().create_root(call(request)).await {
+            Ok(made) => made.into_inner().root,
+            Err(status) => {
+                start::unmark(&path, id).await;
+                return Err(match status.code() {
+                    Code::AlreadyExists => Error::NameTaken { name },
+                    _ => self.refused(&status),
+                });
+            }
+        };
+        self.attach(id, name, path, role(made, Role::Owner)).await
     }
 
     /// Attaches a root of the server at a directory, which is made where only its parent is there.
@@ -101,25 +104,27 @@ impl Core {
         start::mark(&path, id).await?;
         let root_id = Bytes::copy_from_slice(id.as_bytes());
         let request = registry::AttachRootRequest { root_id, password: password.to_owned() };
-        if let Err(status) = self.registry().attach_root(call(request)).await {
-            start::unmark(&path, id).await;
-            return Err(match status.code() {
-                Code::Unauthenticated if !status.message().contains("revoked") => {
-                    Error::RootPassword { name: name.to_owned() }
-                }
-                Code::PermissionDenied => Error::UnknownRoot { name: name.to_owned() },
-                _ => self.refused(&status),
-            });
-        }
-        self.attach(id, name.to_owned(), path).await
+        let attached = match self.registry().attach_root(call(request)).await {
+            Ok(attached) => attached.into_inner().root,
+            Err(status) => {
+                start::unmark(&path, id).await;
+                return Err(match status.code() {
+                    Code::Unauthenticated if !status.message().contains("revoked") => {
+                        Error::RootPassword { name: name.to_owned() }
+                    }
+                    Code::PermissionDenied => Error::UnknownRoot { name: name.to_owned() },
+                    _ => self.refused(&status),
+                });
+            }
+        };
+        self.attach(id, name.to_owned(), path, role(attached, Role::Writer)).await
     }
 
-    async fn attach(self: &Arc<Self>, id: RootId, name: String, path: PathBuf) -> Result<Arc<Root>, Error> {
+    async fn attach(self: &Arc<Self>, id: RootId, name: String, path: PathBuf, role: Role) -> Result<Arc<Root>, Error> {
         let lease = LeaseId::from_bytes(quics_kit::random::bytes());
-        let entry = RootEntry { id, name, path, lease, paused: false };
+        let entry = RootEntry { id, name, path, lease, role, paused: false };
         self.change_settings(|settings| settings.roots.push(entry.clone())).await?;
         self.start(entry.clone()).await;
-        learn_roles(self.clone()).await;
         self.roots.lock().get(&id).cloned().ok_or(Error::NoRoot { at: entry.path })
     }
 
@@ -178,7 +183,8 @@ impl Core {
         let home = self.locked.home().path().to_owned();
         let taken: Vec<PathBuf> = self.roots.lock().values().map(|root| root.path()).collect();
         let looked = tokio::task::spawn_blocking(move || look_at(&asked, &home, &taken)).await;
-        looked.map_err(|error| Error::System { action: "look at the directory", source: std::io::Error::other(error) })?
+        looked
+            .map_err(|error| Error::System { action: "look at the directory", source: std::io::Error::other(error) })?
     }
 }
 
@@ -258,7 +264,13 @@ fn find(roots: &[registry::Root], wanted: &str) -> Result<registry::Root, Error>
     }
 }
 
-/// Asks what this user may do with each root; what cannot be asked now is asked with the next session.
+/// What the user may do with a root, by the server's answer.
+fn role(root: Option<registry::Root>, usual: Role) -> Role {
+    root.and_then(|root| root.role().to_domain()).unwrap_or(usual)
+}
+
+/// Asks what this user may do with each root, and starts those anew of which the server says another thing than before.
+/// What cannot be asked now is asked with the next session.
 pub(super) async fn learn_roles(core: Arc<Core>) {
     let listed = match core.stop.run_until_cancelled(core.list_roots()).await {
         Some(Ok(listed)) => listed,
@@ -268,12 +280,24 @@ pub(super) async fn learn_roles(core: Arc<Core>) {
         }
         None => return,
     };
-    let roles = listed.iter().filter_map(|root| {
-        let role = root.role().to_domain()?;
-        Some((RootId::from_slice(&root.root_id).ok()?, role))
-    });
-    *core.roles.lock() = roles.collect();
-    core.note_change();
+    let _attaching = core.attaching.lock().await;
+    for listed in listed {
+        let (Ok(id), Some(role)) = (RootId::from_slice(&listed.root_id), listed.role().to_domain()) else { continue };
+        let Some(root) = core.roots.lock().get(&id).cloned() else { continue };
+        let entry = RootEntry { role, ..root.entry.lock().clone() };
+        if root.entry.lock().role == role || core.stop.is_cancelled() {
+            continue;
+        }
+        tracing::info!(root = %id, %role, "role.changed");
+        let changed = core.change_settings(|settings| {
+            settings.roots.iter_mut().filter(|entry| entry.id == id).for_each(|entry| entry.role = role);
+        });
+        if let Err(error) = changed.await {
+            tracing::error!(%error, "settings.write_failed");
+        }
+        core.stop_root(&root).await;
+        core.start(entry).await;
+    }
 }
 
 #[cfg(test)]

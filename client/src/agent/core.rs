@@ -13,10 +13,11 @@ use quics_meta::{Journaled, MetaStore};
 use quics_proto::agent::v1::Connection;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 use quics_quic::{Channel, Tls, Transport};
-use quics_types::{Role, RootId};
+use quics_types::RootId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::contents::{Line, Room};
 use super::root::Root;
 use super::session::{self, End, Switchboard};
 use super::{Error, start};
@@ -30,11 +31,11 @@ pub(crate) struct Core {
     pub(crate) account: Mutex<Account>,
     pub(crate) tls: Tls,
     pub(crate) registry: Channel,
-    pub(crate) sync: Mutex<Channel>,
+    pub(crate) sync: Line,
+    pub(crate) room: Room,
     pub(crate) store: Arc<dyn MetaStore>,
     pub(crate) board: Switchboard,
     pub(crate) roots: Mutex<BTreeMap<RootId, Arc<Root>>>,
-    pub(crate) roles: Mutex<BTreeMap<RootId, Role>>,
     pub(crate) connection: watch::Sender<Connection>,
     /// Bumped when anything changed that the status shows.
     pub(crate) changed: watch::Sender<u64>,
@@ -61,14 +62,14 @@ impl Core {
         };
         Ok(Arc::new(Self {
             registry: account::registry_channel(&account, &tls),
-            sync: Mutex::new(account::sync_channel(&account, &tls)),
+            sync: Line::new(account::sync_channel(&account, &tls)),
+            room: Room::default(),
             tls,
             store: Arc::new(store),
             settings: Mutex::new(settings),
             account: Mutex::new(account),
             board: Switchboard::default(),
             roots: Mutex::default(),
-            roles: Mutex::default(),
             connection: watch::Sender::new(Connection::Offline),
             changed: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -151,7 +152,8 @@ impl Core {
         change(&mut changed);
         let (core, saved) = (self.clone(), changed.clone());
         let written = tokio::task::spawn_blocking(move || core.locked.save(&saved)).await;
-        written.map_err(|error| Error::System { action: "write the settings", source: std::io::Error::other(error) })??;
+        written
+            .map_err(|error| Error::System { action: "write the settings", source: std::io::Error::other(error) })??;
         *self.settings.lock() = changed;
         Ok(())
     }
@@ -184,7 +186,7 @@ impl Core {
     /// How calls reach the server now.
     pub(crate) fn transport(&self) -> Connection {
         match *self.connection.borrow() {
-            Connection::Quic | Connection::Tcp => match self.sync.lock().transport() {
+            Connection::Quic | Connection::Tcp => match self.sync.now().transport() {
                 Some(Transport::Tcp) => Connection::Tcp,
                 _ => Connection::Quic,
             },
@@ -199,7 +201,7 @@ impl Core {
         }
         tracing::info!(%address, "sync.moved");
         account.sync = address.to_owned();
-        *self.sync.lock() = account::sync_channel(&account, &self.tls);
+        self.sync.replace(account::sync_channel(&account, &self.tls));
     }
 }
 
@@ -207,7 +209,7 @@ impl Core {
 pub(crate) async fn keep_session(core: Arc<Core>) {
     let mut failures = 0;
     loop {
-        let channel = core.sync.lock().clone();
+        let channel = core.sync.now();
         let opened = AtomicBool::new(false);
         let end = session::run(SyncServiceClient::new(channel.clone()), &core.board, &core.stop, || {
             opened.store(true, Ordering::Relaxed);
@@ -235,7 +237,7 @@ pub(crate) async fn keep_session(core: Arc<Core>) {
             Standing::Good(None) | Standing::Unknown => {}
         }
         // A server that refuses a device which it knows is not to be asked in a hurry.
-        failures = if end.is_refusal() { 9 } else { failures + 1 };
+        failures = if end.is_refusal() { failures.max(4) + 1 } else { failures + 1 };
         let pause = session::pause(failures);
         if core.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
@@ -283,7 +285,7 @@ pub(crate) async fn keep_certificate(core: Arc<Core>) {
         clock: Arc::new(SystemClock),
         on_renewed: Box::new({
             let core = core.clone();
-            move |_| core.sync.lock().reconnect()
+            move |_| core.sync.now().reconnect()
         }),
     };
     if let Err(enrol::Error::Revoked) = renewal.run(identity, core.stop.clone()).await {

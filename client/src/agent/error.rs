@@ -56,7 +56,11 @@ pub enum Error {
         reason: String,
     },
     /// One root may not lie in another.
-    #[error("{} lies inside {}, which is synced already: detach that one first (`quics detach`), or give a directory outside of it", path(inner), path(outer))]
+    #[error(
+        "{} lies inside {}, which is synced already: detach that one first (`quics detach`), or give a directory outside of it",
+        path(inner),
+        path(outer)
+    )]
     Inside {
         /// The directory that was given.
         inner: PathBuf,
@@ -64,7 +68,11 @@ pub enum Error {
         outer: PathBuf,
     },
     /// One root may not hold another.
-    #[error("{} holds {}, which is synced already: detach that one first (`quics detach`), or give a directory without it", path(outer), path(inner))]
+    #[error(
+        "{} holds {}, which is synced already: detach that one first (`quics detach`), or give a directory without it",
+        path(outer),
+        path(inner)
+    )]
     Around {
         /// The directory that was given.
         outer: PathBuf,
@@ -72,7 +80,10 @@ pub enum Error {
         inner: PathBuf,
     },
     /// The home may not be synced.
-    #[error("{} holds the home of quics, which cannot sync itself: give another directory, or move the home with --home", path(at))]
+    #[error(
+        "{} holds the home of quics, which cannot sync itself: give another directory, or move the home with --home",
+        path(at)
+    )]
     HoldsHome {
         /// The directory.
         at: PathBuf,
@@ -81,7 +92,10 @@ pub enum Error {
     #[error("a root's name has 1 to 64 characters, no \"/\" and no control characters: give another with --name")]
     Name,
     /// Another root has the name.
-    #[error("there is a root \"{}\" already: give another name with --name, or attach that one with `quics clone`", line(name))]
+    #[error(
+        "there is a root \"{}\" already: give another name with --name, or attach that one with `quics clone`",
+        line(name)
+    )]
     NameTaken {
         /// The name.
         name: String,
@@ -147,7 +161,9 @@ impl From<Error> for Status {
             Error::NameTaken { .. } | Error::Attached { .. } => Status::already_exists(text),
             Error::RootPassword { .. } => Status::unauthenticated(text),
             Error::Name | Error::NotDirectory { .. } => Status::invalid_argument(text),
-            Error::State { .. } | Error::System { .. } | Error::Home(_) | Error::Socket { .. } => Status::internal(text),
+            Error::State { .. } | Error::System { .. } | Error::Home(_) | Error::Socket { .. } => {
+                Status::internal(text)
+            }
             _ => Status::failed_precondition(text),
         }
     }

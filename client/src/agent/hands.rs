@@ -45,7 +45,12 @@ pub(crate) struct RootHands {
 
 impl RootHands {
     /// Runs a transfer until it is through, cancelled, or the root stops; then tells the engine, unless cancelled.
-    fn transfer<T: Send + 'static>(&self, ticket: Ticket, work: Work<T>, told: impl FnOnce(T) -> Event + Send + 'static) {
+    fn transfer<T: Send + 'static>(
+        &self,
+        ticket: Ticket,
+        work: Work<T>,
+        told: impl FnOnce(T) -> Event + Send + 'static,
+    ) {
         let cancelled = self.stop.child_token();
         self.running.lock().insert(ticket, cancelled.clone());
         let (inbox, running) = (self.inbox.clone(), self.running.clone());
@@ -153,10 +158,8 @@ mod tests {
         hands.act(0, Action::Cancel { ticket: Ticket(1) });
         hands.act(0, Action::Fetch { ticket: Ticket(3), content: Digest::of(b""), size: 0, like: None });
         let next = mail.next().await;
-        let absent = matches!(
-            next,
-            Some(Input::Event(Event::Fetched { ticket: Ticket(3), result: Err(FetchFailure::Absent) }))
-        );
+        let absent =
+            matches!(next, Some(Input::Event(Event::Fetched { ticket: Ticket(3), result: Err(FetchFailure::Absent) })));
         assert!(absent, "{next:?}");
         // The one that was not cancelled ends with its root.
         hands.stop.cancel();

@@ -1,10 +1,10 @@
 //! What the engine asks for as messages, and the server's messages as events.
 
 use bytes::Bytes;
+use quics_proto::Malformed;
 use quics_proto::sync::v1 as sync;
-use quics_proto::{Malformed, timestamp};
 use quics_reconcile::{Proposal, Verdict};
-use quics_types::{Cursor, LeaseId, LogicalTime, RootId};
+use quics_types::{Cursor, LeaseId, RootId};
 
 use crate::engine::{Event, Record};
 
@@ -85,9 +85,7 @@ pub(crate) fn verdict(message: sync::Verdict) -> Result<Event, Malformed> {
         return Ok(Event::Fenced);
     }
     let proposal = match message.proposal {
-        Some(proposal) => {
-            Some(proposal.change.ok_or(Malformed::Missing("the proposal's change"))?.try_into()?)
-        }
+        Some(proposal) => Some(proposal.change.ok_or(Malformed::Missing("the proposal's change"))?.try_into()?),
         None => None,
     };
     let verdict = Verdict::try_from(outcome)?;
@@ -136,8 +134,7 @@ pub(crate) fn feed(message: sync::watch_response::Message) -> Result<Option<(Roo
     use sync::watch_response::Message;
     Ok(Some(match message {
         Message::Changes(changes) => {
-            let event =
-                Event::Changes { cursor: cursor(changes.cursor)?, records: records(changes.changes)? };
+            let event = Event::Changes { cursor: cursor(changes.cursor)?, records: records(changes.changes)? };
             (root(&changes.root_id)?, event)
         }
         Message::Level(level) => {
@@ -150,28 +147,12 @@ pub(crate) fn feed(message: sync::watch_response::Message) -> Result<Option<(Roo
     }))
 }
 
-/// The modification time of a row for the local API.
-pub(crate) fn time(time: quics_types::Mtime) -> prost_types::Timestamp {
-    timestamp(time)
-}
-
-/// A logical time as it is shown.
-pub(crate) fn shown(time: LogicalTime) -> String {
-    if time == LogicalTime::NEVER { "never".to_owned() } else { time.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn verdict_of(outcome: sync::verdict::Outcome) -> sync::Verdict {
-        sync::Verdict {
-            root_id: vec![7; 16].into(),
-            incarnation: 3,
-            seq: 5,
-            outcome: Some(outcome),
-            proposal: None,
-        }
+        sync::Verdict { root_id: vec![7; 16].into(), incarnation: 3, seq: 5, outcome: Some(outcome), proposal: None }
     }
 
     #[test]

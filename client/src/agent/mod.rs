@@ -24,11 +24,15 @@ use crate::api;
 use crate::home::Home;
 
 mod attach;
+mod contents;
 mod core;
 mod error;
 mod hands;
+mod ignoring;
 mod inbox;
+mod marks;
 mod messages;
+mod meter;
 mod opener;
 mod outbox;
 mod root;
@@ -37,6 +41,7 @@ mod snapshot;
 mod start;
 mod status;
 mod thread;
+mod upkeep;
 mod view;
 pub(crate) mod wait;
 
@@ -82,8 +87,8 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     core.start_all().await;
     let serving = tokio::spawn(api::serve(core.clone(), listener, core.stop.clone()));
     let background = [
-        tokio::spawn(core::keep_session(core.clone())),
-        tokio::spawn(core::keep_certificate(core.clone())),
+        tokio::spawn(watched(core.clone(), tokio::spawn(core::keep_session(core.clone())))),
+        tokio::spawn(watched(core.clone(), tokio::spawn(core::keep_certificate(core.clone())))),
     ];
     tracing::info!(home = %core.locked.home().path().display(), "agent.started");
     tokio::select! {
@@ -109,6 +114,14 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     core.forget_if_left()?;
     tracing::info!("agent.stopped");
     Ok(())
+}
+
+/// Ends the agent if one of its tasks fails: half an agent would look like a whole one.
+async fn watched(core: Shared, task: tokio::task::JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "agent.task_failed");
+        core.stop.cancel();
+    }
 }
 
 /// Makes a synced folder an ordinary directory again, while no agent runs. What cannot be removed is logged.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quics_meta::MetaStore;
 use quics_types::{DeviceId, LeaseId, Role, RootId};
@@ -9,15 +10,18 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::contents::{Contents, Line, Room};
 use super::hands::{Mover, RootHands};
+use super::ignoring::Rules;
 use super::inbox::Inbox;
+use super::meter::Meter;
 use super::outbox::Outbox;
-use super::root::{Meter, Root};
-use super::start;
+use super::root::Root;
 use super::thread::{Opened, Unopened};
-use super::Core;
+use super::{Core, start, upkeep};
 use crate::engine::{Config, Engine, Event};
-use crate::folder::Disk;
+use crate::folder::{Disk, Tree};
+use crate::watch::{Seen, Watcher};
 
 /// What a root's engine is opened from, as often as it takes.
 pub(super) struct Opener {
@@ -25,15 +29,18 @@ pub(super) struct Opener {
     path: PathBuf,
     lease: LeaseId,
     paused: bool,
-    role: Option<Role>,
+    role: Role,
     device: DeviceId,
     device_name: String,
     store: Arc<dyn MetaStore>,
     outbox: Arc<Outbox>,
+    line: Line,
+    room: Room,
     inbox: Inbox,
     stop: CancellationToken,
     tasks: TaskTracker,
     meter: Arc<Meter>,
+    limited: Arc<AtomicBool>,
     runtime: Handle,
 }
 
@@ -45,15 +52,18 @@ impl Opener {
             path: entry.path,
             lease: entry.lease,
             paused: entry.paused,
-            role: core.roles.lock().get(&root.id).copied(),
+            role: entry.role,
             device: account.device,
             device_name: account.device_name,
             store: core.store.clone(),
             outbox: core.board.outbox.clone(),
+            line: core.sync.clone(),
+            room: core.room.clone(),
             inbox: root.inbox.clone(),
             stop: root.stop.clone(),
             tasks: root.tasks.clone(),
             meter: root.meter.clone(),
+            limited: root.limited.clone(),
             runtime,
         }
     }
@@ -66,15 +76,53 @@ impl Opener {
     fn open(&self) -> Result<Opened<Engine>, Unopened> {
         let disk = Disk::open(&self.path, self.root).map_err(|error| start::unopened(&error))?;
         let mut config = Config::new(self.root, self.device, self.device_name.clone());
-        config.role = self.role.unwrap_or(config.role);
-        let filter = Box::new(crate::engine::Everything);
+        config.role = self.role;
+        let tree = disk.tree();
+        let rules = Rules::new(tree.clone())
+            .map_err(|error| Unopened::Later(format!("its ignore file cannot be read: {error}")))?;
+        self.watch(&tree, &rules);
         let seed = quics_kit::random::bytes();
-        let mut engine = Engine::open(config, Box::new(disk), filter, self.store.clone(), seed)
+        let mut engine = Engine::open(config, Box::new(disk), Box::new(rules), self.store.clone(), seed)
             .map_err(|error| Unopened::Never(error.to_string()))?;
         if self.paused {
             engine.handle(Event::Pause(true));
         }
-        Ok(Opened { engine, hands: Arc::new(self.hands(Arc::new(Unlinked))), keep: Box::new(()) })
+        let (line, room, meter) = (self.line.clone(), self.room.clone(), self.meter.clone());
+        let mover = Arc::new(Contents::new(line, self.root, self.lease, tree.clone(), room, meter));
+        self.keep(upkeep::scan(self.inbox.clone(), self.limited.clone()));
+        self.keep(upkeep::sweep(tree, self.device_name.clone(), self.inbox.clone()));
+        Ok(Opened { engine, hands: Arc::new(self.hands(mover)) })
+    }
+
+    /// Begins to watch, before the engine's first look at everything. Where that cannot be, looks come often instead.
+    fn watch(&self, tree: &Arc<Tree>, rules: &Rules) {
+        let (inbox, limited) = (self.inbox.clone(), self.limited.clone());
+        let on = move |seen| match seen {
+            Seen::Touched(dirs) | Seen::Writing(dirs) => inbox.touch(Event::Touched(dirs)),
+            Seen::Overflow => inbox.touch(Event::Overflow),
+            Seen::Limited => limited.store(true, Ordering::Relaxed),
+        };
+        match Watcher::start(tree.clone(), rules.skip(), on) {
+            Ok(watcher) => {
+                self.limited.store(watcher.is_limited(), Ordering::Relaxed);
+                rules.keep(watcher);
+            }
+            Err(error) => {
+                tracing::warn!(%error, path = %crate::text::path(tree.path()), "watch.unavailable");
+                self.limited.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Runs something until the root ends.
+    fn keep(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn_on(
+            async move {
+                stop.run_until_cancelled(work).await;
+            },
+            &self.runtime,
+        );
     }
 
     fn hands(&self, mover: Arc<dyn Mover>) -> RootHands {
@@ -89,16 +137,5 @@ impl Opener {
             stop: self.stop.clone(),
             running: Arc::default(),
         }
-    }
-}
-
-struct Unlinked;
-
-impl Mover for Unlinked {
-    fn ingest(&self, _: crate::folder::Spot, _: crate::folder::Stat) -> super::hands::Work<Result<crate::engine::Ingested, crate::engine::IngestFailure>> {
-        Box::pin(std::future::pending())
-    }
-    fn fetch(&self, _: quics_types::Digest, _: u64, _: Option<(crate::folder::Spot, quics_types::Digest)>) -> super::hands::Work<Result<quics_types::Name, crate::engine::FetchFailure>> {
-        Box::pin(std::future::pending())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::inbox::{Inbox, Input};
+use super::meter::Meter;
 use super::view::{Explained, OpenConflict, View};
 use crate::engine::Event;
 use crate::folder::RelPath;
@@ -29,26 +30,8 @@ pub(crate) struct Root {
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
     /// Counts what the transfers move.
     pub(crate) meter: Arc<Meter>,
-}
-
-/// How far the transfers of a root are, in bytes of the work at hand; all zero when nothing runs.
-#[derive(Debug, Default)]
-pub(crate) struct Meter {
-    pub(crate) hashed: AtomicU64,
-    pub(crate) to_hash: AtomicU64,
-    pub(crate) sent: AtomicU64,
-    pub(crate) to_send: AtomicU64,
-    pub(crate) received: AtomicU64,
-    pub(crate) to_receive: AtomicU64,
-}
-
-impl Meter {
-    /// Hashed and to be hashed, sent and to be sent, received and to be received.
-    pub(crate) fn read(&self) -> [u64; 6] {
-        let counts =
-            [&self.hashed, &self.to_hash, &self.sent, &self.to_send, &self.received, &self.to_receive];
-        counts.map(|count| count.load(Ordering::Relaxed))
-    }
+    /// Not every directory can be watched.
+    pub(crate) limited: Arc<AtomicBool>,
 }
 
 impl Root {
@@ -92,7 +75,7 @@ impl Root {
         let _ended = self.inbox.control(Input::Event(event));
     }
 
-    /// Ends it: transfers, engine, watcher; returns when all of them have ended.
+    /// Ends it: transfers, then the engine with its watcher; returns when all of them have ended.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.tasks.close();

@@ -19,14 +19,15 @@ use prost::Message as _;
 use quics_proto::Malformed;
 use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
-use quics_types::RootId;
+use quics_types::{Cursor, RootId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::inbox::{Inbox, Input};
-use super::outbox::{Outbox, Queues};
+use super::marks::Marks;
+use super::outbox::{Outbox, Queues, Request};
 use super::{messages, snapshot};
 use crate::engine::Event;
 
@@ -74,6 +75,7 @@ pub(crate) struct Switchboard {
     inboxes: Mutex<HashMap<RootId, Inbox>>,
     /// Where the engines' requests go.
     pub(crate) outbox: Arc<Outbox>,
+    marks: Marks,
     sessions: AtomicU64,
 }
 
@@ -92,8 +94,20 @@ impl Switchboard {
         let mut inboxes = self.inboxes.lock();
         inboxes.remove(&root);
         if let Some(session) = self.outbox.session() {
-            self.outbox.send(session, super::outbox::Request::Watch(messages::unsubscribe(root)));
+            self.outbox.send(session, Request::Watch(messages::unsubscribe(root)));
         }
+    }
+
+    /// Waits until a root that is at this cursor has been told everything that the server has now. `false`: the
+    /// session ended before that.
+    ///
+    /// # Cancel safety
+    /// Can be dropped at any time.
+    pub(crate) async fn catch_up(&self, root: RootId, cursor: Cursor) -> bool {
+        let Some(session) = self.outbox.session() else { return false };
+        let Some((mark, reached)) = self.marks.begin(root) else { return false };
+        let asked = [mark, cursor].map(|cursor| Request::Watch(messages::subscribe(root, cursor)));
+        asked.into_iter().all(|request| self.outbox.send(session, request)) && reached.await.is_ok()
     }
 
     fn inbox(&self, root: RootId) -> Option<Inbox> {
@@ -115,6 +129,7 @@ impl Switchboard {
             return;
         }
         self.outbox.close();
+        self.marks.clear();
         for inbox in inboxes.values() {
             inbox.control(Input::Event(Event::Disconnected));
         }
@@ -223,10 +238,20 @@ where
             if let Some(sync::watch_response::Message::Wanted(wanted)) = &response.message {
                 tracing::warn!(chunks = wanted.digests.len(), "server.lost_chunks");
             }
+            if let Some(sync::watch_response::Message::CursorUnknown(unknown)) = &response.message
+                && let Some(cursor) = unknown.cursor
+                && board.marks.unknown(messages::root(&unknown.root_id)?, cursor.into())
+            {
+                continue;
+            }
             if let Some(message) = response.message
                 && let Some((root, event)) = messages::feed(message)?
             {
+                let level = matches!(event, Event::Level { .. });
                 board.deliver(root, event, bytes).await;
+                if level {
+                    board.marks.level(root);
+                }
             }
         }
         Err::<std::convert::Infallible, _>(End::Closed)

@@ -68,7 +68,10 @@ impl SyncService for Fake {
     }
 
     type WatchStream = Reply<sync::WatchResponse>;
-    async fn watch(&self, request: Request<Streaming<sync::WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<Streaming<sync::WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         forward(request.into_inner(), self.heard_watch.clone());
         let says = self.say_watch.lock().take().unwrap();
         let first = sync::watch_response::Message::Opened(sync::WatchOpened::default());
@@ -91,7 +94,10 @@ impl SyncService for Fake {
     ) -> Result<Response<sync::FindMissingResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
-    async fn upload(&self, _: Request<Streaming<sync::UploadRequest>>) -> Result<Response<sync::UploadResponse>, Status> {
+    async fn upload(
+        &self,
+        _: Request<Streaming<sync::UploadRequest>>,
+    ) -> Result<Response<sync::UploadResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
     async fn list_conflicts(
@@ -229,6 +235,50 @@ async fn no_more_proposals_than_the_window_holds_are_without_a_verdict() {
     server.to_push.send(verdict(1, 0)).unwrap();
     assert!(matches!(server.push.recv().await.unwrap().message, Some(sync::push_request::Message::Proposal(_))));
     assert!(matches!(server.push.recv().await.unwrap().message, Some(sync::push_request::Message::Resume(_))));
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn catching_up_waits_for_a_level_that_was_made_after_it_was_asked_for() {
+    let (client, mut server) = fake(Vec::new());
+    let board = Arc::new(Switchboard::default());
+    let (root_inbox, mut mail) = inbox();
+    board.add(root(1), root_inbox);
+    let at = Cursor { epoch: Epoch(3), seq: 4 };
+    assert!(!board.catch_up(root(1), at).await, "no session");
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (board, stop) = (board.clone(), stop.clone());
+        async move { run(client, &board, &stop, || ()).await.to_string() }
+    });
+    connected(&mut mail).await;
+    let caught = tokio::spawn({
+        let board = board.clone();
+        async move { board.catch_up(root(1), at).await }
+    });
+    let mut asked = Vec::new();
+    while asked.len() < 2 {
+        if let Some(sync::watch_request::Message::Subscribe(subscribe)) = server.watch.recv().await.unwrap().message {
+            asked.push(subscribe);
+        }
+    }
+    assert_eq!(asked[1].cursor, Some(at.into()));
+    let level = || {
+        let (root_id, digest) = (vec![1; 16].into(), vec![0; 32].into());
+        let level = sync::Level { root_id, cursor: Some(at.into()), digest, count: 0 };
+        Ok(sync::WatchResponse { message: Some(sync::watch_response::Message::Level(level)) })
+    };
+    // One that was on its way already; then the answer to the mark.
+    server.to_watch.send(level()).unwrap();
+    assert!(matches!(event(&mut mail).await, Event::Level { .. }));
+    assert!(!caught.is_finished());
+    let unknown = sync::CursorUnknown { root_id: vec![1; 16].into(), cursor: asked[0].cursor };
+    let unknown = sync::watch_response::Message::CursorUnknown(unknown);
+    server.to_watch.send(Ok(sync::WatchResponse { message: Some(unknown) })).unwrap();
+    server.to_watch.send(level()).unwrap();
+    assert!(caught.await.unwrap());
+    assert!(matches!(event(&mut mail).await, Event::Level { .. }), "the engine does not hear of the mark");
     stop.cancel();
     running.await.unwrap();
 }

@@ -7,29 +7,23 @@ use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 use quics_types::RootId;
 use tonic::Code;
 
-use super::session::{End, Switchboard};
 use super::messages;
+use super::session::{End, Switchboard};
 use crate::engine::{Event, Record};
 
 /// Streams a snapshot to its root's engine, whose last page comes only if count and digest are what came.
 ///
 /// # Errors
 /// The session is to end: the engine then starts anew.
-pub(super) async fn take<T>(
-    mut client: SyncServiceClient<T>,
-    board: &Switchboard,
-    root: RootId,
-) -> Result<(), End>
+pub(super) async fn take<T>(mut client: SyncServiceClient<T>, board: &Switchboard, root: RootId) -> Result<(), End>
 where
     T: tonic::client::GrpcService<tonic::body::Body> + Send + 'static,
     T::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     T::ResponseBody: tonic::codegen::Body<Data = bytes::Bytes> + Send + 'static,
     <T::ResponseBody as tonic::codegen::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    let request = sync::SnapshotRequest {
-        root_id: bytes::Bytes::copy_from_slice(root.as_bytes()),
-        inline_contents: true,
-    };
+    let request =
+        sync::SnapshotRequest { root_id: bytes::Bytes::copy_from_slice(root.as_bytes()), inline_contents: true };
     let mut pages = match client.snapshot(request).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::PermissionDenied => {

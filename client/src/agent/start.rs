@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::inbox::inbox;
+use super::meter::Meter;
 use super::opener::Opener;
-use super::root::{Meter, Root};
+use super::root::Root;
 use super::thread::{self, Stepped, Unopened};
 use super::view::{Explained, OpenConflict, View};
 use super::{Core, Error};
@@ -38,6 +39,7 @@ pub(super) async fn start(core: &Arc<Core>, entry: RootEntry) -> Arc<Root> {
         tasks: TaskTracker::new(),
         thread: Mutex::new(None),
         meter: Arc::new(Meter::default()),
+        limited: Arc::default(),
         entry: Mutex::new(entry.clone()),
     });
     let opener = Opener::new(core, &root, Handle::current());
@@ -83,9 +85,10 @@ fn folder_error(path: &Path, error: folder::Error) -> Error {
         folder::Error::NotADirectory(_) => Error::NotDirectory { at },
         folder::Error::Inside(outer) => Error::Inside { inner: at, outer },
         folder::Error::Contains(inner) => Error::Around { outer: at, inner },
-        folder::Error::NotWritable { source, .. } => {
-            Error::Directory { at, reason: format!("it is not writable ({source}): change its permissions, or give another") }
-        }
+        folder::Error::NotWritable { source, .. } => Error::Directory {
+            at,
+            reason: format!("it is not writable ({source}): change its permissions, or give another"),
+        },
         folder::Error::OtherRoot { .. } | folder::Error::InUse(_) => Error::Directory {
             at,
             reason: "it belongs to another root already: detach that one first, or give another directory".to_owned(),
@@ -126,7 +129,8 @@ pub(super) fn unopened(error: &folder::Error) -> Unopened {
 pub(super) async fn forget(core: &Core, root: RootId) -> Result<(), Error> {
     let store = core.store.clone();
     let erased = tokio::task::spawn_blocking(move || engine::erase(root, store.as_ref())).await;
-    let erased = erased.map_err(|error| Error::System { action: "forget the root", source: std::io::Error::other(error) })?;
+    let erased =
+        erased.map_err(|error| Error::System { action: "forget the root", source: std::io::Error::other(error) })?;
     erased.map_err(|source| Error::State { at: core.locked.home().state(), source })
 }
 

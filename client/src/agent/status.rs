@@ -1,6 +1,7 @@
 //! The agent's status as the local API tells it.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use quics_proto::agent::v1 as api;
@@ -12,6 +13,8 @@ use super::view::View;
 
 /// Problems that are listed for one root.
 const PROBLEMS: usize = 100;
+const UNWATCHED: &str = "not every directory can be watched, so all is looked through every minute: raise \
+                         fs.inotify.max_user_watches and max_user_instances, and start the agent anew";
 
 impl Core {
     /// Everything that the status shows, now.
@@ -38,18 +41,27 @@ impl Core {
         let entry = root.entry.lock().clone();
         let connection = self.transport();
         let online = matches!(connection, api::Connection::Quic | api::Connection::Tcp);
-        let role = self.roles.lock().get(&root.id).map_or(Role::Unspecified, |role| Role::from(*role));
-        let [hashed, to_hash, sent, to_send, received, to_receive] = root.meter.read();
+        let moved = root.meter.read();
         let mut hold = view.failed.clone().or_else(|| view.hold.clone()).unwrap_or_default();
         if connection == api::Connection::Revoked && hold.is_empty() {
             hold = "this device was revoked".to_owned();
+        }
+        let mut problems: Vec<api::Problem> = view
+            .problems
+            .iter()
+            .take(PROBLEMS - 1)
+            .map(|(path, reason)| api::Problem { path: Bytes::copy_from_slice(path), reason: reason.clone() })
+            .collect();
+        let limited = root.limited.load(Ordering::Relaxed);
+        if limited {
+            problems.insert(0, api::Problem { path: Bytes::from_static(b"."), reason: UNWATCHED.to_owned() });
         }
         api::RootStatus {
             root_id: Bytes::copy_from_slice(root.id.as_bytes()),
             name: entry.name,
             path: Bytes::copy_from_slice(entry.path.as_os_str().as_bytes()),
             state: state(&view, online, entry.paused) as i32,
-            role: role as i32,
+            role: Role::from(entry.role) as i32,
             entries: view.entries,
             outgoing: view.outgoing.0,
             outgoing_bytes: view.outgoing.1,
@@ -57,21 +69,17 @@ impl Core {
             incoming_bytes: view.incoming.1,
             open_conflicts: view.conflicts,
             hold,
-            problems: view
-                .problems
-                .iter()
-                .take(PROBLEMS)
-                .map(|(path, reason)| api::Problem { path: Bytes::copy_from_slice(path), reason: reason.clone() })
-                .collect(),
-            problem_count: view.problem_count,
+            problems,
+            problem_count: view.problem_count + u64::from(limited),
             progress: Some(api::Progress {
                 scanned_entries: view.scanned,
-                hashed_bytes: hashed,
-                hash_total_bytes: to_hash,
-                sent_bytes: sent,
-                send_total_bytes: to_send,
-                received_bytes: received,
-                receive_total_bytes: to_receive,
+                // A file is hashed while it is sent.
+                hashed_bytes: moved.sent,
+                hash_total_bytes: moved.to_send,
+                sent_bytes: moved.sent,
+                send_total_bytes: moved.to_send,
+                received_bytes: moved.received,
+                receive_total_bytes: moved.to_receive,
             }),
             cursor: view.cursor.map(Into::into),
         }

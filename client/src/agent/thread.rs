@@ -44,8 +44,6 @@ pub(crate) trait Hands: Send + Sync {
 pub(crate) struct Opened<E> {
     pub(crate) engine: E,
     pub(crate) hands: Arc<dyn Hands>,
-    /// The watcher and what else has to live as long as the engine runs.
-    pub(crate) keep: Box<dyn Send>,
 }
 
 /// Why an engine cannot be opened now.
@@ -76,14 +74,13 @@ where
         let mut epitaph = Epitaph { views: views.clone(), reason: Some("its engine ended by a defect".to_owned()) };
         match wait_open(&runtime, mail, &views, open) {
             Ok(Some((opened, mail, session))) => {
-                let Opened { mut engine, hands, keep } = opened;
+                let Opened { mut engine, hands } = opened;
                 if let Some(_session) = session {
                     engine.handle(Event::Connected);
                 }
                 let session = session.unwrap_or(0);
                 let mut thread = Thread { engine, mail, hands, views, news, session, published: None };
                 thread.run(&runtime);
-                drop(keep);
                 epitaph.reason = None;
             }
             Ok(None) => epitaph.reason = None,
@@ -398,7 +395,7 @@ mod tests {
         let back = there.clone();
         let open = move || match back.load(Ordering::SeqCst) {
             0 => Err(Unopened::Later("it is away".to_owned())),
-            _ => Ok(Opened { engine: Toy::default(), hands: served.clone(), keep: Box::new(()) }),
+            _ => Ok(Opened { engine: Toy::default(), hands: served.clone() }),
         };
         let thread = spawn("toy", Handle::current(), mail, views, watch::channel(0).1, open).unwrap();
         seen.wait_for(|view| view.hold.as_deref() == Some("it is away")).await.unwrap();
@@ -412,7 +409,7 @@ mod tests {
     }
 
     fn start(mail: Mail, views: watch::Sender<View>, hands: Arc<Recorder>, toy: Toy) -> JoinHandle<()> {
-        let mut opened = Some(Opened { engine: toy, hands, keep: Box::new(()) });
+        let mut opened = Some(Opened { engine: toy, hands });
         let open = move || opened.take().ok_or(Unopened::Never("opened twice".to_owned()));
         spawn("toy", Handle::current(), mail, views, watch::channel(0).1, open).unwrap()
     }

@@ -27,7 +27,7 @@ pub(super) fn root(root: registry::Root, here: &[RootEntry]) -> api::ListedRoot 
 
 /// The server's own account of a root's conflicts, with times; empty where it cannot be asked now.
 pub(super) async fn since(core: &Core, root: RootId) -> HashMap<EntryId, sync::ConflictState> {
-    let mut client = SyncServiceClient::new(core.sync.lock().clone());
+    let mut client = SyncServiceClient::new(core.sync.now());
     let mut found = HashMap::new();
     let mut page_token = String::new();
     for _ in 0..PAGES {

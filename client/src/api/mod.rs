@@ -50,10 +50,11 @@ pub async fn connect(path: &Path) -> io::Result<Option<Client>> {
     }
     let path = path.to_owned();
     // The address is of no use to a Unix socket, and HTTP wants one.
-    let channel = Endpoint::from_static("http://agent.quics").connect_with_connector_lazy(tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { socket::connect(&path).await.map(hyper_util::rt::TokioIo::new) }
-    }));
+    let channel =
+        Endpoint::from_static("http://agent.quics").connect_with_connector_lazy(tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { socket::connect(&path).await.map(hyper_util::rt::TokioIo::new) }
+        }));
     Ok(Some(AgentServiceClient::new(channel).max_decoding_message_size(quics_types::limits::MESSAGE_BYTES)))
 }
 

@@ -32,7 +32,11 @@ const GRACE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What accepting connections gives.
-pub(crate) async fn serve(core: Shared, listener: UnixListener, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
+pub(crate) async fn serve(
+    core: Shared,
+    listener: UnixListener,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
     let service = AgentServiceServer::new(Api { core, stop: stop.clone() });
     let serving = tonic::transport::Server::builder()
         .add_service(service)
@@ -112,7 +116,8 @@ impl AgentService for Api {
         // `root_at` has just found it by this.
         let relative = root.relative(&path).unwrap_or_default();
         let explained = root.explain(relative.clone()).await;
-        let explained = explained.ok_or_else(|| Status::failed_precondition("this root does not run: see `quics status`"))?;
+        let explained =
+            explained.ok_or_else(|| Status::failed_precondition("this root does not run: see `quics status`"))?;
         let conflict = match (&explained.remote, &explained.conflict) {
             (Some(row), Some(conflict)) => Some(ConflictState::from_domain(row.id, conflict)),
             _ => None,

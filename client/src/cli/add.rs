@@ -39,8 +39,7 @@ impl Add {
         let mut agent = context.agent().await?;
         let path = context::place(&self.directory)?;
         let password = if self.password { password::choose("New password of the root: ")? } else { String::new() };
-        let request =
-            AddRootRequest { path: context::bytes(&path), name: self.name.unwrap_or_default(), password };
+        let request = AddRootRequest { path: context::bytes(&path), name: self.name.unwrap_or_default(), password };
         let root = agent.add_root(request).await?.into_inner().root.unwrap_or_default();
         output::line(format_args!(
             "{} is the root \"{}\" now.",

@@ -78,7 +78,9 @@ impl std::fmt::Display for ValueJson {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Directory => f.write_str("a directory"),
-            Self::File { content, size } => write!(f, "a file of {}, content {:.16}…", crate::text::size(*size), content),
+            Self::File { content, size } => {
+                write!(f, "a file of {}, content {:.16}…", crate::text::size(*size), content)
+            }
             Self::Link { target } => write!(f, "a link to {}", crate::text::line(target)),
             Self::Unknown => f.write_str("unknown"),
         }

@@ -44,9 +44,10 @@ impl Join {
         let text = self.invitation.join(" ");
         // Whatever is wrong with the text is said before anything is made.
         let ticket = if self.password { None } else { Some(read_ticket(&text)?) };
-        let expected = self.fingerprint.as_deref().map(|text| {
-            text.parse::<Fingerprint>().map_err(|error| Failure::usage(format!("--fingerprint: {error}")))
-        });
+        let expected = self
+            .fingerprint
+            .as_deref()
+            .map(|text| text.parse::<Fingerprint>().map_err(|error| Failure::usage(format!("--fingerprint: {error}"))));
         let address = if self.password { account::address(&text)? } else { String::new() };
         let settings = context.home.settings()?;
         if let Some(account) = settings.account {
@@ -74,13 +75,14 @@ impl Join {
 fn read_ticket(text: &str) -> Result<Invitation, Failure> {
     account::by_ticket(text).map_err(|error| {
         // Somebody who gives an address wants to join by password.
-        match account::address(text) {
-            Ok(_) => Failure::usage(format!(
+        let foreign = matches!(error, account::Error::Ticket(quics_kit::ticket::Error::Prefix));
+        if foreign && account::address(text).is_ok() {
+            return Failure::usage(format!(
                 "\"{}\" is an address and no ticket: to join with the server password add --password",
                 crate::text::line(text)
-            )),
-            Err(_) => error.into(),
+            ));
         }
+        error.into()
     })
 }
 
@@ -89,7 +91,8 @@ async fn by_password(address: String, user: String, expected: Option<Fingerprint
         Some(fingerprint) => fingerprint,
         None => confirm(&address, account::look(&address).await?)?,
     };
-    let password = password::ask(&format!("Password of {} on {}: ", crate::text::line(&user), crate::text::line(&address)))?;
+    let password =
+        password::ask(&format!("Password of {} on {}: ", crate::text::line(&user), crate::text::line(&address)))?;
     let right = Right::Password { user, password: Secret::from(password.into_bytes()) };
     Ok(Invitation { addresses: vec![address], fingerprint, right })
 }

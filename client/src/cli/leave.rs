@@ -45,7 +45,9 @@ impl Leave {
                 agent.leave(LeaveRequest {}).await?;
             }
             Some(_) => {
-                return Err(Failure::new("an agent runs: stop it with `quics agent stop` before `quics leave --force`"));
+                return Err(Failure::new(
+                    "an agent runs: stop it with `quics agent stop` before `quics leave --force`",
+                ));
             }
             None => {
                 let locked = context.home.lock()?;

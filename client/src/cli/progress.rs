@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use quics_proto::agent::v1::{RootStatus, Status, WaitInSyncRequest, WatchStatusRequest};
+use quics_proto::agent::v1::{Connection, GetStatusRequest, RootStatus, Status, WaitInSyncRequest, WatchStatusRequest};
 
 use super::failure::{DONE, WAITING};
 use super::{Context, Failure};
@@ -32,6 +32,10 @@ pub(super) async fn wait(context: &Context, agent: &mut api::Client, root: Optio
         bars.clear();
         waited?
     } else {
+        let status = watching.get_status(GetStatusRequest {}).await?.into_inner().status.unwrap_or_default();
+        if status.connection() == Connection::Offline {
+            eprintln!("quics: waiting for the server at {}", crate::text::line(&status.server));
+        }
         waiting.await?
     };
     let waited = waited.into_inner();

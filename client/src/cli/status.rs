@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use quics_proto::agent::v1::{Connection, GetStatusRequest, RootState, RootStatus, Status as AgentStatus, WatchStatusRequest};
+use quics_proto::agent::v1::{
+    Connection, GetStatusRequest, RootState, RootStatus, Status as AgentStatus, WatchStatusRequest,
+};
 use serde::Serialize;
 
 use super::failure::{DONE, FAILED};
@@ -118,7 +120,10 @@ impl Status {
             Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), waiting).await {
                 Ok(waited) => waited?,
                 Err(_elapsed) => {
-                    return Err(Failure { code: FAILED, text: format!("not in sync after {seconds} s: see `quics status`") });
+                    return Err(Failure {
+                        code: FAILED,
+                        text: format!("not in sync after {seconds} s: see `quics status`"),
+                    });
                 }
             },
         };
@@ -138,7 +143,12 @@ impl Status {
         Ok(())
     }
 
-    async fn watch(&self, context: &Context, agent: &mut crate::api::Client, only: Option<PathBuf>) -> Result<u8, Failure> {
+    async fn watch(
+        &self,
+        context: &Context,
+        agent: &mut crate::api::Client,
+        only: Option<PathBuf>,
+    ) -> Result<u8, Failure> {
         let terminal = console::Term::stdout();
         let redraws = terminal.is_term() && !self.json;
         let mut stream = agent.watch_status(WatchStatusRequest {}).await?.into_inner();
@@ -154,7 +164,8 @@ impl Status {
                 terminal.clear_last_lines(lines)?;
                 let width = usize::from(terminal.size().1);
                 // A line that wraps would be two.
-                let cut: Vec<_> = page.lines().map(|line| console::truncate_str(line, width, "…").into_owned()).collect();
+                let cut: Vec<_> =
+                    page.lines().map(|line| console::truncate_str(line, width, "…").into_owned()).collect();
                 lines = cut.len();
                 terminal.write_line(&cut.join("\n"))?;
             } else {
@@ -218,10 +229,10 @@ fn read(status: &AgentStatus) -> StatusJson {
 
 fn read_root(root: &RootStatus) -> RootJson {
     let progress = root.progress.unwrap_or_default();
-    let problems = root.problems.iter().map(|problem| ProblemJson {
-        path: output::PathJson::new(&problem.path),
-        reason: problem.reason.clone(),
-    });
+    let problems = root
+        .problems
+        .iter()
+        .map(|problem| ProblemJson { path: output::PathJson::new(&problem.path), reason: problem.reason.clone() });
     RootJson {
         id: output::hex(&root.root_id),
         name: root.name.clone(),
@@ -264,14 +275,12 @@ fn page(status: &AgentStatus) -> String {
         Connection::Offline | Connection::Unspecified => "not connected".to_owned(),
         Connection::Revoked => "revoked: run `quics leave --force` and join again".to_owned(),
     };
-    let mut page = format!(
-        "{} of {} at {}: {way}\n",
-        line(&status.device_name),
-        line(&status.user_name),
-        line(&status.server)
-    );
+    let mut page =
+        format!("{} of {} at {}: {way}\n", line(&status.device_name), line(&status.user_name), line(&status.server));
     // Writing to a String does not fail.
-    let mut say = |text: String| drop(writeln!(page, "{text}"));
+    let mut say = |text: String| {
+        let _ = writeln!(page, "{text}");
+    };
     if status.roots.is_empty() {
         say("Nothing is synced here yet: `quics add DIR` or `quics clone ROOT DIR`.".to_owned());
     }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use quics_types::{DeviceId, LeaseId, RootId, UserId};
+use quics_types::{DeviceId, LeaseId, Role, RootId, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -52,6 +52,8 @@ pub struct RootEntry {
     pub path: PathBuf,
     /// This device's lease for uploads into the root.
     pub lease: LeaseId,
+    /// What the user may do with it, as the server said last.
+    pub role: Role,
     /// Nothing is sent or applied until the user says so.
     pub paused: bool,
 }
@@ -108,8 +110,37 @@ struct StoredRoot {
     name: String,
     path: StoredPath,
     lease: String,
+    role: StoredRole,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     paused: bool,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredRole {
+    Reader,
+    Writer,
+    Owner,
+}
+
+impl From<Role> for StoredRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Reader => Self::Reader,
+            Role::Writer => Self::Writer,
+            Role::Owner => Self::Owner,
+        }
+    }
+}
+
+impl From<StoredRole> for Role {
+    fn from(role: StoredRole) -> Self {
+        match role {
+            StoredRole::Reader => Role::Reader,
+            StoredRole::Writer => Role::Writer,
+            StoredRole::Owner => Role::Owner,
+        }
+    }
 }
 
 /// A path is bytes; one that is not UTF-8 is written in hexadecimal.
@@ -135,11 +166,10 @@ impl Stored {
             name: root.name.clone(),
             path: match root.path.to_str() {
                 Some(text) => StoredPath::Text(text.to_owned()),
-                None => {
-                    StoredPath::Bytes { hex: data_encoding::HEXLOWER.encode(root.path.as_os_str().as_bytes()) }
-                }
+                None => StoredPath::Bytes { hex: data_encoding::HEXLOWER.encode(root.path.as_os_str().as_bytes()) },
             },
             lease: root.lease.to_string(),
+            role: root.role.into(),
             paused: root.paused,
         });
         Self { format: FORMAT, account, roots: roots.collect() }
@@ -175,6 +205,7 @@ impl Stored {
                 name: root.name,
                 path,
                 lease: root.lease.parse().map_err(id)?,
+                role: root.role.into(),
                 paused: root.paused,
             });
         }
@@ -199,6 +230,7 @@ pub(super) fn sample() -> Settings {
                 name: "doc".into(),
                 path: "/home/ann/doc".into(),
                 lease: LeaseId::from_bytes([4; 16]),
+                role: Role::Owner,
                 paused: false,
             },
             RootEntry {
@@ -206,6 +238,7 @@ pub(super) fn sample() -> Settings {
                 name: "odd".into(),
                 path: PathBuf::from(OsString::from_vec(b"/home/ann/\xff".to_vec())),
                 lease: LeaseId::from_bytes([6; 16]),
+                role: Role::Reader,
                 paused: true,
             },
         ],
@@ -235,11 +268,13 @@ id = \"03030303030303030303030303030303\"
 name = \"doc\"
 path = \"/home/ann/doc\"
 lease = \"04040404040404040404040404040404\"
+role = \"owner\"
 
 [[roots]]
 id = \"05050505050505050505050505050505\"
 name = \"odd\"
 lease = \"06060606060606060606060606060606\"
+role = \"reader\"
 paused = true
 
 [roots.path]
