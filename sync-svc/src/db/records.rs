@@ -1,0 +1,354 @@
+//! The records that are stored, each preceded by its format version (1).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quics_meta::{Batch, BlobRef};
+use quics_reconcile::{CandidateRole, Conflict, Proposal, RootDigest, Row, Verdict};
+use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Mtime, RootId};
+
+use super::codec::{Code, Damaged, fields};
+use super::wide::{self, Reads, Stored};
+use crate::{Error, WallTime};
+
+/// The version with which every record is written.
+const VERSION: u8 = 1;
+
+/// A record, and how many further pieces its value has.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept<T> {
+    pub(crate) record: T,
+    pub(crate) pieces: u16,
+}
+
+/// How many further pieces a record has that may be absent.
+pub(crate) fn pieces<T>(kept: &Option<Kept<T>>) -> u16 {
+    kept.as_ref().map_or(0, |kept| kept.pieces)
+}
+
+/// Sets a record that had `before` further pieces.
+pub(crate) fn put<T: Code>(batch: &mut Batch, key: Bytes, record: &T, before: u16) {
+    wide::put(batch, key, &encode(record), before);
+}
+
+/// Reads a record.
+pub(crate) fn get<T: Code>(reads: Reads<'_>, key: &[u8]) -> Result<Option<Kept<T>>, Error> {
+    reads.get(key)?.map(|stored| decode(key, stored)).transpose()
+}
+
+/// Decodes a record that was read in a range.
+pub(crate) fn decode<T: Code>(key: &[u8], stored: Stored) -> Result<Kept<T>, Error> {
+    let mut bytes = stored.bytes;
+    match u8::read(&mut bytes) {
+        Ok(VERSION) => {}
+        Ok(version) if version > VERSION => return Err(Error::Newer { version }),
+        _ => return Err(Error::damaged(key)),
+    }
+    match T::read(&mut bytes) {
+        Ok(record) if bytes.is_empty() => Ok(Kept { record, pieces: stored.pieces }),
+        _ => Err(Error::damaged(key)),
+    }
+}
+
+fn encode<T: Code>(record: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.push(VERSION);
+    record.write(&mut out);
+    out
+}
+
+/// What is known of a root as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Root {
+    /// The number of the last commit.
+    pub(crate) seq: u64,
+    /// The epoch in which it was made.
+    pub(crate) epoch: Epoch,
+    pub(crate) digest: RootDigest,
+    /// Live rows, tombstones and open conflicts.
+    pub(crate) live: u64,
+    pub(crate) tombstones: u64,
+    pub(crate) conflicts: u64,
+    /// Up to here the feed was searched for tombstones that nobody needs: they are gone.
+    pub(crate) pruned: u64,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self { seq: 0, epoch: Epoch(0), digest: RootDigest::EMPTY, live: 0, tombstones: 0, conflicts: 0, pruned: 0 }
+    }
+}
+
+/// An entry's row with what the server knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The row, live or a tombstone.
+    pub row: Row,
+    /// Which device made the last change.
+    pub device: DeviceId,
+    /// When the server accepted it.
+    pub accepted_at: WallTime,
+    /// The commit that made it: its place in the feed.
+    pub seq: u64,
+}
+
+/// A conflict with what the server knows of it; without candidates it is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictEntry {
+    /// Candidates and revision. The revision goes on when a conflict of the same entry opens again.
+    pub conflict: Conflict,
+    /// When it opened.
+    pub opened_at: WallTime,
+    /// When each candidate came.
+    pub accepted: BTreeMap<(DeviceId, CandidateRole), WallTime>,
+    /// The commit that changed it last: its place in the feed.
+    pub seq: u64,
+}
+
+impl ConflictEntry {
+    /// Whether it still waits for an answer.
+    pub fn is_open(&self) -> bool {
+        !self.conflict.candidates.is_empty()
+    }
+}
+
+/// A verdict as it is kept until its device has recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerdictEntry {
+    /// Up to which seq the device had recorded its verdicts when it proposed this.
+    pub recorded: u64,
+    /// What was proposed.
+    pub proposal: Proposal,
+    /// What was answered.
+    pub verdict: Verdict,
+    /// The root's cursor after the commit.
+    pub cursor: Cursor,
+    /// Who made the row that the verdict shows, and when it was accepted.
+    pub author: Option<(DeviceId, WallTime)>,
+}
+
+/// What happened in one commit, for those who keep history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The root.
+    pub root: RootId,
+    /// The root's cursor after the commit.
+    pub cursor: Cursor,
+    /// Who proposed it, with incarnation and seq.
+    pub device: DeviceId,
+    /// Incarnation and seq of the proposal.
+    pub order: (u64, u64),
+    /// When the server accepted it.
+    pub accepted_at: WallTime,
+    /// The device's own time of the change.
+    pub device_time: Mtime,
+    /// What caused it: 0, a proposal.
+    pub cause: u8,
+    /// The row before, if there was one and it changed.
+    pub old: Option<Row>,
+    /// The row after, if it changed.
+    pub new: Option<Row>,
+    /// The conflict after, if it changed; `None` inside when it was closed.
+    pub conflict: Option<(EntryId, Option<Conflict>)>,
+}
+
+/// A chunk or page whose bytes are in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inline {
+    /// Whether it is the page of the blob's content and not the blob itself.
+    pub(crate) page: bool,
+    pub(crate) at: BlobRef,
+}
+
+impl Inline {
+    /// What precedes the encoded reference, which the store appends.
+    pub(crate) fn head(page: bool) -> Bytes {
+        Bytes::copy_from_slice(&[VERSION, u8::from(page)])
+    }
+
+    pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Self, Error> {
+        match value {
+            [VERSION, page @ (0 | 1), at @ ..] => match BlobRef::from_bytes(at) {
+                Some(at) => Ok(Self { page: *page == 1, at }),
+                None => Err(Error::damaged(key)),
+            },
+            [version, ..] if *version > VERSION => Err(Error::Newer { version: *version }),
+            _ => Err(Error::damaged(key)),
+        }
+    }
+}
+
+/// What a blob in the journal is, in its tag: whoever moves it out needs no index for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlobTag {
+    pub(crate) root: RootId,
+    /// The content id: the digest of its page.
+    pub(crate) content: Digest,
+    /// The digest of the bytes themselves.
+    pub(crate) chunk: Digest,
+}
+
+impl BlobTag {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(self).into()
+    }
+
+    pub(crate) fn decode(tag: &Bytes) -> Result<Self, Error> {
+        decode(b"tag", Stored { bytes: tag.clone(), pieces: 0 }).map(|kept| kept.record)
+    }
+}
+
+/// An upload's hold on chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) device: DeviceId,
+    /// When it was heard of last.
+    pub(crate) touched: WallTime,
+    /// How many lists of digests it has.
+    pub(crate) lists: u64,
+}
+
+fields!(Root { seq, epoch, digest, live, tombstones, conflicts, pruned });
+fields!(Entry { row, device, accepted_at, seq });
+fields!(ConflictEntry { conflict, opened_at, accepted, seq });
+fields!(VerdictEntry { recorded, proposal, verdict, cursor, author });
+fields!(Event { root, cursor, device, order, accepted_at, device_time, cause, old, new, conflict });
+fields!(BlobTag { root, content, chunk });
+fields!(Lease { device, touched, lists });
+
+impl Code for WallTime {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+    fn read(from: &mut Bytes) -> Result<Self, Damaged> {
+        u64::read(from).map(WallTime)
+    }
+}
+
+impl Code for RootDigest {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+    fn read(from: &mut Bytes) -> Result<Self, Damaged> {
+        let digest = Digest::read(from)?;
+        RootDigest::from_slice(digest.as_bytes()).ok_or(Damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quics_reconcile::{Accepted, Candidate, CandidateState, Value};
+    use quics_types::{LogicalTime, Name, Place};
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn row() -> Row {
+        Row {
+            id: EntryId::from_bytes([1; 16]),
+            place: Place { parent: EntryId::TOP, name: Name::new("a b").unwrap() },
+            value: Value::File { content: Digest::from_bytes([2; 32]), size: 300 },
+            mode: 0o640,
+            mtime: Mtime { seconds: 1_700_000_000, nanos: 5 },
+            attributes: [(Bytes::from_static(b"k"), Bytes::from_static(b"v"))].into(),
+            dead: false,
+            time: LogicalTime(4),
+            content_time: LogicalTime(3),
+            place_time: LogicalTime(1),
+            attributes_time: LogicalTime(4),
+        }
+    }
+
+    const DEVICE: DeviceId = DeviceId::from_bytes([3; 16]);
+    const CURSOR: Cursor = Cursor { epoch: Epoch(0x0102_0304_0506_0708), seq: 9 };
+
+    fn conflict() -> Conflict {
+        let candidate = Candidate {
+            order: (1, 2),
+            state: CandidateState::Delete,
+            mtime: Mtime::default(),
+            mode: 0o600,
+            base: Some(Value::Directory),
+        };
+        Conflict { revision: 2, candidates: [((DEVICE, CandidateRole::New), candidate)].into() }
+    }
+
+    fn golden<T: Code + PartialEq + std::fmt::Debug>(record: T, expected: &str) {
+        let bytes = encode(&record);
+        assert_eq!(hex(&bytes), expected, "{record:?}");
+        let kept: Kept<T> = decode(b"key", Stored { bytes: bytes.clone().into(), pieces: 0 }).unwrap();
+        assert_eq!(kept.record, record);
+        for cut in 0..bytes.len() {
+            let stored = Stored { bytes: Bytes::copy_from_slice(&bytes[..cut]), pieces: 0 };
+            assert!(decode::<T>(b"key", stored).is_err(), "cut to {cut}");
+        }
+    }
+
+    #[test]
+    fn the_formats_are_fixed() {
+        let root = Root {
+            seq: 300,
+            epoch: CURSOR.epoch,
+            digest: RootDigest::from_slice(&[7; 32]).unwrap(),
+            live: 2,
+            tombstones: 1,
+            conflicts: 0,
+            pruned: 128,
+        };
+        golden(root, GOLDEN_ROOT);
+        golden(Entry { row: row(), device: DEVICE, accepted_at: WallTime(1000), seq: 9 }, GOLDEN_ENTRY);
+        let accepted = [((DEVICE, CandidateRole::New), WallTime(5))].into();
+        golden(ConflictEntry { conflict: conflict(), opened_at: WallTime(4), accepted, seq: 9 }, GOLDEN_CONFLICT);
+        let accepted = Accepted { row: row(), content: true, place: false, attributes: true, refused: None };
+        let verdict = VerdictEntry {
+            recorded: 1,
+            proposal: Proposal::Withdraw { id: row().id },
+            verdict: Verdict::Accepted(accepted),
+            cursor: CURSOR,
+            author: Some((DEVICE, WallTime(1000))),
+        };
+        golden(verdict, GOLDEN_VERDICT);
+        let event = Event {
+            root: RootId::from_bytes([4; 16]),
+            cursor: CURSOR,
+            device: DEVICE,
+            order: (1, 2),
+            accepted_at: WallTime(1000),
+            device_time: Mtime { seconds: 5, nanos: 0 },
+            cause: 0,
+            old: None,
+            new: None,
+            conflict: Some((row().id, None)),
+        };
+        golden(event, GOLDEN_EVENT);
+        let (root, content, chunk) =
+            (RootId::from_bytes([4; 16]), Digest::from_bytes([5; 32]), Digest::from_bytes([6; 32]));
+        golden(BlobTag { root, content, chunk }, GOLDEN_TAG);
+        golden(Lease { device: DEVICE, touched: WallTime(1000), lists: 2 }, GOLDEN_LEASE);
+    }
+
+    const GOLDEN_ROOT: &str =
+        "01ac02010203040506070807070707070707070707070707070707070707070707070707070707070707070201008001";
+    const GOLDEN_ENTRY: &str = "010101010101010101010101010101010100000000000000000000000000000000036120620102020202020202020202\
+        02020202020202020202020202020202020202020202ac02a00380c49fd50c0501016b01760004030104030303030303\
+        03030303030303030303e80709";
+    const GOLDEN_CONFLICT: &str = "010201030303030303030303030303030303030101020000008003010004010303030303030303030303030303030301\
+        0509";
+    const GOLDEN_VERDICT: &str = "010103010101010101010101010101010101010001010101010101010101010101010101000000000000000000000000\
+        0000000003612062010202020202020202020202020202020202020202020202020202020202020202ac02a00380c49f\
+        d50c0501016b01760004030104010001000102030405060708090103030303030303030303030303030303e807";
+    const GOLDEN_EVENT: &str = "0104040404040404040404040404040404010203040506070809030303030303030303030303030303030102e8070a00\
+        000000010101010101010101010101010101010100";
+    const GOLDEN_TAG: &str = "010404040404040404040404040404040405050505050505050505050505050505050505050505050505050505050505\
+        050606060606060606060606060606060606060606060606060606060606060606";
+    const GOLDEN_LEASE: &str = "0103030303030303030303030303030303e80702";
+
+    #[test]
+    fn a_record_of_a_newer_version_is_refused_by_name_and_not_read() {
+        let stored = Stored { bytes: Bytes::from_static(&[2, 0, 0]), pieces: 0 };
+        assert!(matches!(decode::<Root>(b"key", stored), Err(Error::Newer { version: 2 })));
+    }
+}

@@ -1,0 +1,135 @@
+//! The process: stores, members, upkeep, routes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quics_chunks::{ChunkStore, Segments};
+use quics_kit::caller::is_device;
+use quics_kit::clock::{Clock, SystemClock};
+use quics_kit::data::DataDir;
+use quics_kit::identity::Identity;
+use quics_kit::members::{self, Follow, Members};
+use quics_kit::names;
+use quics_kit::service::Host;
+use quics_kit::telemetry::link;
+use quics_meta::{Journaled, MetaStore};
+use quics_quic::{ClientAuth, Server, Tls};
+use rustls_pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::grpc::Grpc;
+use crate::grpc::admin::Admin;
+use crate::service::{Parts, Service};
+use crate::{Config, Error, RunError, upkeep};
+
+/// Below this key stands the view of members.
+const MEMBERS: &[u8] = b"M";
+
+/// Runs the service until `shutdown`, or until it fails.
+///
+/// # Errors
+/// [`RunError`] says what kept it from starting or going on. In every case the stores are closed.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let host = Host::open(names::Service::Sync, config.service.clone(), clock.clone())?;
+    let joined = host.join(&shutdown).await?;
+    let server = host.bind(&joined.tls, ClientAuth::Required)?;
+    let (meta, chunks) = open(host.data()).await?;
+    let members = Members::load(meta.clone(), members::Options::new(MEMBERS, clock.clone()))?;
+
+    let identity = host.data().dir("identity").map_err(quics_kit::service::Error::from)?;
+    let (connections, tls, directory) = (server.connections(), joined.tls.clone(), host.data().path().to_owned());
+    let follow = Follow {
+        members: members.clone(),
+        registry: link(joined.registry.clone()),
+        address: format!(":{}", server.local_addr().port()),
+        on_revoked: Box::new(move |device| {
+            connections.close(|peer| is_device(peer, device), "this device was revoked");
+        }),
+        on_trust: Box::new(trust(identity, tls)),
+    };
+    host.spawn("members", follow.run(shutdown.clone()));
+
+    let service = Service::new(Parts {
+        meta: meta.clone(),
+        chunks: chunks.clone(),
+        access: Arc::new(members),
+        clock,
+        directory,
+        reserve: config.reserve,
+        shutdown: shutdown.clone(),
+    });
+    let served = serve(host, server, service.clone(), shutdown).await;
+    service.ended().await;
+    drop(service);
+    let closed = close(meta, chunks).await;
+    served?;
+    closed
+}
+
+/// Takes over which CAs to trust, durably; what cannot be taken over leaves it as it was.
+fn trust(identity: PathBuf, tls: Tls) -> impl Fn(Vec<CertificateDer<'static>>) + Send + Sync {
+    move |list| {
+        let take = |list| {
+            let Some(mine) = Identity::load(&identity)? else { return Ok(()) };
+            if mine.trust() == list {
+                return Ok(());
+            }
+            let mine = mine.trusting(list)?;
+            mine.store(&identity)?;
+            mine.put_into(&tls)
+        };
+        if let Err(error) = take(list) {
+            tracing::error!(%error, "trust.not_taken");
+        }
+    }
+}
+
+/// Serves the calls and keeps the stores in order until `shutdown`.
+async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: CancellationToken) -> Result<(), RunError> {
+    service.metrics.export();
+    let announcing = service.clone().announcing();
+    host.spawn("announcer", async {
+        announcing.await;
+        Ok::<_, Error>(())
+    });
+    host.spawn("room", upkeep::look(service.clone()));
+    host.spawn("mover", upkeep::move_contents(service.clone()));
+    host.spawn("upkeep", upkeep::tidy(service.clone()));
+    let routes = routes(&service);
+    let admin = Routes::new(Admin::server(service, host.admin()));
+    Ok(host.serve(server, routes, admin, shutdown).await?)
+}
+
+/// The service's calls, to be served by whatever serves routes.
+pub fn routes(service: &Arc<Service>) -> Routes {
+    Routes::new(Grpc::server(service.clone()))
+}
+
+/// Opens both stores; either may have to look through what a crash left.
+async fn open(data: &DataDir) -> Result<(Arc<Journaled>, Arc<Segments>), RunError> {
+    let (meta, chunks) = (data.path().join("meta"), data.path().join("chunks"));
+    let opening = move || {
+        let meta = Journaled::open(meta, quics_meta::Options::default()).map_err(Error::from)?;
+        let chunks = Segments::open(chunks, quics_chunks::Options::default()).map_err(Error::from)?;
+        let report = chunks.opened();
+        tracing::info!(epoch = meta.epoch(), segments = report.segments, records = report.records, "stores.open");
+        if !report.damaged.is_empty() || !report.lost_segments.is_empty() || report.skipped_bytes > 0 {
+            let (damaged, lost) = (report.damaged.len(), report.lost_segments.len());
+            tracing::error!(damaged, lost, skipped = report.skipped_bytes, "chunks.damaged_at_open");
+        }
+        Ok((Arc::new(meta), Arc::new(chunks)))
+    };
+    tokio::task::spawn_blocking(opening).await.map_err(|_| Error::Task)?
+}
+
+/// Makes everything durable and closes both stores.
+async fn close(meta: Arc<Journaled>, chunks: Arc<Segments>) -> Result<(), RunError> {
+    let closing = move || {
+        chunks.flush().map_err(Error::from)?;
+        meta.close().map_err(Error::from)?;
+        Ok(())
+    };
+    tokio::task::spawn_blocking(closing).await.map_err(|_| Error::Task)?
+}

@@ -1,0 +1,141 @@
+//! What the service does by itself: moving small contents out of the journal, pruning, expiring, looking for room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::service::Service;
+use crate::{Error, Mover};
+
+/// Between two looks at the disk's room and the store's health.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks for contents that have to be moved.
+const MOVE: Duration = Duration::from_secs(2);
+/// Between two rounds of writing acknowledgements, pruning and expiring.
+const TIDY: Duration = Duration::from_secs(60);
+/// Steps of one kind in one round.
+const STEPS: usize = 10_000;
+
+/// Looks at the room and at the metadata store until shutdown.
+///
+/// # Errors
+/// The store's last word, if it has failed: the service has to end.
+pub(crate) async fn look(service: Arc<Service>) -> Result<(), Error> {
+    let mut ticks = ticks(LOOK);
+    loop {
+        tokio::select! {
+            () = service.shutdown.cancelled() => return Ok(()),
+            _ = ticks.tick() => {
+                service.room.look();
+                service.ledger.meta().health()?;
+            }
+        }
+    }
+}
+
+/// Moves small contents out of journal segments until shutdown.
+///
+/// # Errors
+/// Those after which the service has to end; a full disk is not one of them.
+pub(crate) async fn move_contents(service: Arc<Service>) -> Result<(), Error> {
+    let mut mover = Mover::new(service.contents().clone());
+    let mut ticks = ticks(MOVE);
+    loop {
+        tokio::select! {
+            () = service.shutdown.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        loop {
+            if service.shutdown.is_cancelled() {
+                return Ok(());
+            }
+            let (back, more) = service
+                .blocking(move |_| {
+                    let more = mover.step();
+                    Ok((mover, more))
+                })
+                .await?;
+            mover = back;
+            match more {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "mover.waits");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Writes acknowledgements, prunes tombstones and expires leases until shutdown.
+///
+/// # Errors
+/// Those after which the service has to end.
+pub(crate) async fn tidy(service: Arc<Service>) -> Result<(), Error> {
+    let mut ticks = ticks(TIDY);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            () = service.shutdown.cancelled() => {
+                // What was acknowledged spares the tombstones the next time.
+                if let Some(receipt) = service.ledger.write_acknowledged()? {
+                    receipt.await?;
+                }
+                return Ok(());
+            }
+            _ = ticks.tick() => match tidy_once(&service).await {
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => tracing::warn!(%error, "tidy.waits"),
+                Ok(()) => {}
+            }
+        }
+    }
+}
+
+/// One round of tidying.
+pub(crate) async fn tidy_once(service: &Arc<Service>) -> Result<(), Error> {
+    for _ in 0..STEPS {
+        match service.ledger.write_acknowledged()? {
+            Some(receipt) => drop(receipt.await?),
+            None => break,
+        }
+    }
+    for root in service.access.roots() {
+        let attached = service.access.attached(root);
+        for _ in 0..STEPS {
+            let attached = attached.clone();
+            match service.blocking(move |service| service.ledger.prune(root, &attached)).await? {
+                Some(receipt) => drop(receipt.await?),
+                None => break,
+            }
+        }
+    }
+    let mut from = None;
+    for _ in 0..STEPS {
+        let now = service.now();
+        from = service.blocking(move |service| service.contents().expire_leases(from, now)).await?;
+        if from.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a store has failed for good.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Meta(quics_meta::Error::Fatal { .. })
+            | Error::Meta(quics_meta::Error::Closed)
+            | Error::Chunks(quics_chunks::Error::Failed(_))
+    )
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

@@ -1,0 +1,10 @@
+//! The service over the real transport and real stores, with devices made up by the test.
+
+#![allow(clippy::unwrap_used)]
+
+mod child;
+mod contents;
+mod roles;
+mod server;
+mod session;
+mod sync;
