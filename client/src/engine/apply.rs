@@ -223,11 +223,6 @@ impl Engine {
         let (at, expected) = (self.spot_of(node)?, *self.stats.get(&node)?);
         let same = self.trees.node(node)?.value.as_ref() == Some(&row.value);
         let mtime = (same && matches!(row.value, Value::File { .. })).then_some(row.mtime);
-        if matches!(row.value, Value::Link { .. }) {
-            // Links have none; what is here instead of a link has its own.
-            self.trees.adopted(id, Aspect::Attributes, Some(Seen { mode: row.mode, ..seen_of(&expected) }));
-            return Some(());
-        }
         batch.claims(Some(node), None).then_some(())?;
         let op = Op::SetAttributes { at, expected, mode: row.mode, mtime };
         batch.push(subject, op, Doing::SetAttributes { row, node });
@@ -335,7 +330,7 @@ impl Engine {
         match self.folder.apply(&[Op::Move { from: from.clone(), expected, to }]).pop() {
             Some(Outcome::Done(stat)) => {
                 self.trees.relocate(node, NodeId::TOP, name);
-                self.stats.insert(node, stat);
+                self.refresh(node, stat);
                 self.trees.forgotten(id);
             }
             _ => {
@@ -400,7 +395,7 @@ impl Engine {
             }
             Doing::Move { row, node, parent } => {
                 self.trees.relocate(node, parent, row.place.name.clone());
-                self.stats.insert(node, stat);
+                self.refresh(node, stat);
                 self.trees.moved(&row, seen);
             }
             Doing::SetAttributes { row, node } => {
@@ -410,7 +405,7 @@ impl Engine {
             }
             Doing::Park { id, node, name } => {
                 self.trees.relocate(node, NodeId::STAGE, name);
-                self.stats.insert(node, stat);
+                self.refresh(node, stat);
                 self.trees.mark(id);
             }
             Doing::Drop { node } => {
@@ -419,15 +414,23 @@ impl Engine {
             }
             Doing::Aside { node, parent, name } => {
                 self.trees.relocate(node, parent, name);
-                self.stats.insert(node, stat);
+                self.refresh(node, stat);
                 self.trees.bind();
             }
             Doing::AsideAndForget { id, node, parent, name } => {
                 self.trees.relocate(node, parent, name);
-                self.stats.insert(node, stat);
+                self.refresh(node, stat);
                 self.trees.forgotten(id);
             }
         }
+    }
+
+    /// Takes in the stat of a node that was moved; what changed at the same moment is not missed.
+    fn refresh(&mut self, node: NodeId, stat: Stat) {
+        let same = self.stats.get(&node).is_some_and(|old| old.same_content(&stat));
+        let value = self.trees.node(node).and_then(|it| it.value.clone());
+        let value = value.filter(|value| same || value.is_directory());
+        self.update(node, stat, value);
     }
 
     /// A file was written here: its content is known without reading it.

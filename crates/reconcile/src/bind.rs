@@ -70,7 +70,8 @@ impl Trees {
         let Some(it) = self.nodes.get(&node).filter(|it| it.entry.is_none()) else { return };
         if it.parent == NodeId::STAGE {
             let staged = std::str::from_utf8(it.name.as_bytes()).ok().and_then(|name| name.parse::<EntryId>().ok());
-            if let Some(entry) = staged.filter(|entry| self.synced.contains_key(entry)) {
+            let free = |entry: &EntryId| self.synced.contains_key(entry) && !self.node_of.contains_key(entry);
+            if let Some(entry) = staged.filter(free) {
                 self.bind_to(node, entry);
             }
             return;

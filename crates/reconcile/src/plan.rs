@@ -326,16 +326,19 @@ impl Trees {
         }
 
         let mut attributes = None;
+        let is_link = |value: &Value| matches!(value, Value::Link { .. });
+        let crosses = is_link(value) != is_link(&remote.value); // links have no attributes of their own
         let is_file = matches!(value, Value::File { .. });
         let times_count = is_file && *value == base.value && content.is_none();
         let changed_here = it.mode != base.seen_mode || (times_count && it.mtime != base.seen_mtime);
         let as_remote = it.mode == remote.mode && (!times_count || it.mtime == remote.mtime);
         if remote.attributes_time > base.attributes_time {
-            let step = if as_remote { Step::Adopt(id, Aspect::Attributes) } else { Step::SetAttributes(id) };
+            let adopt = as_remote || crosses || is_link(value);
+            let step = if adopt { Step::Adopt(id, Aspect::Attributes) } else { Step::SetAttributes(id) };
             return Next::Do(step);
         } else if changed_here && as_remote {
             return Next::Do(Step::Adopt(id, Aspect::Attributes));
-        } else if changed_here && !matches!(value, Value::Link { .. }) {
+        } else if !is_link(value) && if crosses { content.is_some() } else { changed_here } {
             attributes =
                 Some(AttributesChange { base_time: base.attributes_time, mode: it.mode, mtime: it.mtime });
         }
