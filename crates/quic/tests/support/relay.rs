@@ -22,6 +22,8 @@ struct Shared {
     target: Mutex<SocketAddr>,
     udp_blocked: AtomicBool,
     retries: AtomicUsize,
+    /// Packets from servers that were dropped.
+    dropped: AtomicUsize,
 }
 
 impl Relay {
@@ -32,6 +34,7 @@ impl Relay {
             target: Mutex::new(target),
             udp_blocked: AtomicBool::new(false),
             retries: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
         });
         let udp = AbortOnDropHandle::new(tokio::spawn(relay_udp(Arc::new(udp), shared.clone())));
         let tcp = AbortOnDropHandle::new(tokio::spawn(relay_tcp(tcp, shared.clone())));
@@ -46,6 +49,11 @@ impl Relay {
     /// Sends everything to another server from now on.
     pub(crate) fn redirect(&self, target: SocketAddr) {
         *self.shared.target.lock().unwrap() = target;
+    }
+
+    /// Packets from servers that were dropped while UDP was blocked.
+    pub(crate) fn dropped(&self) -> usize {
+        self.shared.dropped.load(Ordering::SeqCst)
     }
 
     /// Retry packets that servers have sent.
@@ -94,6 +102,7 @@ async fn relay_answers(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: Sock
         let Ok(length) = back.recv(&mut packet).await else { continue };
         let current = *shared.target.lock().unwrap() == target;
         if shared.udp_blocked.load(Ordering::SeqCst) || !current {
+            shared.dropped.fetch_add(1, Ordering::SeqCst);
             continue;
         }
         // A long header of type 3 (RFC 9000, section 17.2.5).

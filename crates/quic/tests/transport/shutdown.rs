@@ -11,6 +11,7 @@ use super::BOTH;
 use crate::support::ca::Ca;
 use crate::support::client::TestClient;
 use crate::support::messages::*;
+use crate::support::relay::Relay;
 use crate::support::service::End;
 use crate::support::{channel, serve, serve_with, within};
 
@@ -102,18 +103,26 @@ async fn an_idle_connection_does_not_delay_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_closed_in_full_flow_says_so_at_once() {
+async fn a_connection_that_is_closed_with_a_full_window_says_so_at_once() {
     let ca = Ca::new();
     let server = serve(&ca);
-    let channel = channel(&ca, server.address, quics_quic::Transport::Quic);
+    let relay = Relay::start(server.address).await;
+    let channel = channel(&ca, relay.address, quics_quic::Transport::Quic);
     let mut client = TestClient::new(channel.clone());
     let response_parameters = [100_000, -1].map(|size| ResponseParameters { size, interval_us: 0 }).to_vec();
     let request = StreamingOutputCallRequest { response_parameters, ..Default::default() };
     let mut responses = within(client.streaming_output(request)).await.unwrap().into_inner();
+    within(responses.message()).await.unwrap().unwrap();
+    // Unacknowledged packets fill the congestion window; a probe on top shows that it has been full for a while.
+    relay.block_udp(true);
+    within(async {
+        while relay.dropped() < 3 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    relay.block_udp(false);
     let begun = std::time::Instant::now();
-    for _ in 0..50 {
-        within(responses.message()).await.unwrap().unwrap();
-    }
     assert_eq!(server.connections.close(|_| true, "enough"), 1);
     let status = within(async {
         loop {
