@@ -119,8 +119,12 @@ impl RegistryService for Grpc {
         let work = async {
             let (caller, ..) = self.caller(&request)?;
             match caller {
-                Caller::Service(_) => drop(self.service(&request)?),
-                _ => drop(self.device(&request).await?),
+                Caller::Service(_) => {
+                    self.service(&request)?;
+                }
+                _ => {
+                    self.device(&request).await?;
+                }
             }
             Ok(proto::GetServicesResponse { services: Some(self.registry.services()?) })
         };
