@@ -40,7 +40,8 @@ impl<R: Remote> Transfer<R> {
         let mut pieces = Box::pin(read::pieces(reading, before.size));
         let mut uploader = Uploader::new(self.remote.clone(), self.progress.clone());
         let mut asking = FuturesUnordered::new();
-        let mut builder = ManifestBuilder::new();
+        let mut builder = Some(ManifestBuilder::new());
+        let mut manifest = None;
         let (mut pages, mut group, mut group_bytes) = (Vec::new(), Vec::new(), 0);
         let (mut seen, mut size, mut ended) = (HashSet::new(), 0u64, false);
         loop {
@@ -53,15 +54,21 @@ impl<R: Remote> Transfer<R> {
                         let length = piece.data.len();
                         size += length as u64;
                         self.progress.scanned(length);
-                        // Never above the limit of a chunk.
-                        builder.push(piece.digest, length as u32, &mut pages).map_err(impossible)?;
+                        if let Some(builder) = &mut builder {
+                            // Never above the limit of a chunk.
+                            builder.push(piece.digest, length as u32, &mut pages).map_err(impossible)?;
+                        }
                         if remember(&mut seen, piece.digest) {
                             group_bytes += length;
                             group.push(piece);
                         }
                     }
-                    if size > before.size {
+                    if size > before.size || ended && size < before.size {
                         return Err(IngestFailure::Changed);
+                    }
+                    // The last pages go with the last chunks: a small file is one question.
+                    if let Some(builder) = builder.take_if(|_| ended) {
+                        manifest = Some(builder.finish(&mut pages).map_err(impossible)?);
                     }
                     for (digest, data) in pages.drain(..) {
                         group_bytes += data.len();
@@ -75,12 +82,7 @@ impl<R: Remote> Transfer<R> {
                 else => break,
             }
         }
-        if size != before.size {
-            return Err(IngestFailure::Changed);
-        }
-        let manifest = builder.finish(&mut pages).map_err(impossible)?;
-        let last = pages.drain(..).map(|(digest, data)| Piece { digest, data }).collect();
-        uploader.send(ask(self.remote.clone(), last).await?).await.map_err(failed)?;
+        let manifest = manifest.ok_or(IngestFailure::Changed)?;
         uploader.finish().await.map_err(failed)?;
         let (tree, spot) = (self.tree.clone(), at.clone());
         let (after, there) = blocking(move || Ok((tree.look_at(&file)?, tree.look(&spot)?))).await?;

@@ -130,3 +130,96 @@ fn split(chunks: Vec<Packed>) -> Vec<Vec<Packed>> {
     }
     batches
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use bytes::Bytes;
+    use futures_util::{
+        StreamExt,
+        stream::{BoxStream, Stream},
+    };
+    use quics_types::Digest;
+
+    use super::*;
+
+    /// Takes everything and notes when a stream comes to its end.
+    #[derive(Debug, Clone, Default)]
+    struct Sink {
+        chunks: Arc<AtomicU64>,
+        ended: Arc<AtomicBool>,
+        lies: bool,
+    }
+
+    impl Remote for Sink {
+        async fn find_missing(&self, digests: Vec<Digest>) -> Result<Vec<Digest>, Failure> {
+            Ok(digests)
+        }
+
+        fn upload(
+            &self,
+            batches: impl Stream<Item = Vec<Packed>> + Send + 'static,
+        ) -> impl Future<Output = Result<u64, Failure>> + Send {
+            let sink = self.clone();
+            async move {
+                let mut batches = Box::pin(batches);
+                while let Some(batch) = batches.next().await {
+                    sink.chunks.fetch_add(batch.len() as u64, Ordering::SeqCst);
+                }
+                sink.ended.store(true, Ordering::SeqCst);
+                Ok(sink.chunks.load(Ordering::SeqCst) + u64::from(sink.lies))
+            }
+        }
+
+        async fn fetch(&self, _: Vec<Digest>) -> Result<BoxStream<'static, Result<Vec<Packed>, Failure>>, Failure> {
+            Err(Failure::Wrong("it only takes"))
+        }
+    }
+
+    fn chunk(number: u32) -> Packed {
+        let bytes = Bytes::copy_from_slice(&number.to_le_bytes());
+        Packed::raw(Digest::of(&bytes), bytes)
+    }
+
+    #[tokio::test]
+    async fn batches_that_break_off_never_come_to_an_end() {
+        let sink = Sink::default();
+        let mut uploader = Uploader::new(sink.clone(), Arc::default());
+        uploader.send((0..10).map(chunk).collect()).await.unwrap();
+        // What dropping the uploader does, but for the streams, which go on for a while.
+        let Uploader { sender, streams, .. } = uploader;
+        drop(sender);
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(sink.chunks.load(Ordering::SeqCst), 10);
+        assert!(!sink.ended.load(Ordering::SeqCst));
+        drop(streams);
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_finished_when_everything_was_counted() {
+        for lies in [false, true] {
+            let sink = Sink { lies, ..Sink::default() };
+            let mut uploader = Uploader::new(sink.clone(), Arc::default());
+            uploader.send((0..10).map(chunk).collect()).await.unwrap();
+            assert_eq!(uploader.finish().await.is_err(), lies);
+            assert!(sink.ended.load(Ordering::SeqCst));
+        }
+    }
+
+    #[test]
+    fn messages_are_no_longer_than_a_batch() {
+        let chunks: Vec<Packed> = (0..20u8)
+            .map(|number| {
+                let bytes = Bytes::from(vec![number; limits::CHUNK_BYTES]);
+                Packed::raw(Digest::of(&bytes), bytes)
+            })
+            .collect();
+        let batches = split(chunks.clone());
+        assert!(batches.iter().all(|batch| batch.len() <= limits::BATCH_BYTES / limits::CHUNK_BYTES));
+        assert_eq!(batches.concat(), chunks);
+        assert!(split(Vec::new()).is_empty());
+    }
+}

@@ -107,6 +107,19 @@ async fn damaged_or_absent_chunks_fail_and_leave_no_complete_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_the_server_forgets_to_send_is_missed() {
+    let server = Server::default();
+    let mut a = Device::new(&server);
+    let sent = a.ingest("file", &noise(11, 1_000_000)).await;
+    let digests: Vec<Digest> = server.0.chunks.lock().keys().copied().collect();
+    for digest in digests {
+        server.0.faults.lock().omitted = Some(digest);
+        let b = Device::new(&server);
+        assert_eq!(b.transfer.fetch(sent.content, sent.size, None).await, Err(FetchFailure::Absent));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn zeros_stay_holes() {
     let server = Server::default();
     let (mut a, b) = (Device::new(&server), Device::new(&server));

@@ -42,6 +42,8 @@ pub(crate) struct Faults {
     pub(crate) fetch_chunks: Option<u64>,
     /// Fetches bring this chunk with other bytes.
     pub(crate) damaged: Option<Digest>,
+    /// Fetches leave this chunk out and say nothing of it.
+    pub(crate) omitted: Option<Digest>,
     /// Called at every question for what is missing.
     pub(crate) on_question: Option<Box<dyn FnMut() + Send>>,
 }
@@ -143,14 +145,15 @@ impl SyncService for Server {
     async fn fetch(&self, ask: Request<FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
         let asked =
             quics_proto::digests(&ask.get_ref().digests).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        let (most, damaged) = {
+        let (most, damaged, omitted) = {
             let faults = self.0.faults.lock();
-            (faults.fetch_chunks, faults.damaged)
+            (faults.fetch_chunks, faults.damaged, faults.omitted)
         };
         let running = Running::new(&self.0);
         let answer = |message| FetchResponse { message: Some(message) };
         let (state, count) = (self.0.clone(), asked.len() as u64);
         let mut over = false;
+        let asked = asked.into_iter().filter(move |digest| omitted != Some(*digest));
         let chunks = stream::iter(asked).map(move |digest| {
             let _running = &running;
             if over || most.is_some_and(|most| state.fetched.load(Ordering::SeqCst) >= most) {
