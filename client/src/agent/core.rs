@@ -223,18 +223,22 @@ pub(crate) async fn keep_session(core: Arc<Core>) {
         if matches!(end, End::Stopped) {
             return;
         }
-        if opened.into_inner() {
+        let was_open = opened.into_inner();
+        if was_open {
             failures = 0;
         }
         core.set_connection(Connection::Offline);
         tracing::info!(reason = %end, failures, "session.lost");
-        match core.standing().await {
-            Standing::Revoked => {
-                core.revoked();
-                return;
+        // Not at every attempt: where nobody answers, asking takes as long as connecting.
+        if was_open || end.is_refusal() || failures % 4 == 3 {
+            match core.standing().await {
+                Standing::Revoked => {
+                    core.revoked();
+                    return;
+                }
+                Standing::Good(Some(address)) => core.sync_at(&address),
+                Standing::Good(None) | Standing::Unknown => {}
             }
-            Standing::Good(Some(address)) => core.sync_at(&address),
-            Standing::Good(None) | Standing::Unknown => {}
         }
         // A server that refuses a device which it knows is not to be asked in a hurry.
         failures = if end.is_refusal() { failures.max(4) + 1 } else { failures + 1 };

@@ -1,13 +1,13 @@
 //! The folder's ignore rules as the engine asks for them: loaded when a directory is first asked about.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use quics_types::Name;
 
 use crate::engine::Filter;
-use crate::folder::{IGNORE_FILE, Ignore, RelPath, Tree};
+use crate::folder::{IGNORE_FILE, Ignore, RelPath, Spot, Stat, Tree};
 use crate::watch::{Skip, Watcher};
 
 /// Directories without rules that are remembered as such.
@@ -24,7 +24,8 @@ pub(super) struct Rules {
 
 struct Loaded {
     ignore: Ignore,
-    with_rules: HashSet<RelPath>,
+    /// Directories with rules, and the stat of their files when they were taken.
+    with_rules: HashMap<RelPath, Option<Stat>>,
     without: HashSet<RelPath>,
     /// The directory that was asked about last: it and those above are loaded.
     last: Option<RelPath>,
@@ -38,7 +39,7 @@ impl Rules {
             tracing::warn!(reason = %complaint.reason, "ignore.own_rule_refused");
         }
         let own = tree.path().join(".quics/ignore").exists();
-        let loaded = Loaded { ignore, with_rules: HashSet::new(), without: HashSet::new(), last: None };
+        let loaded = Loaded { ignore, with_rules: HashMap::new(), without: HashSet::new(), last: None };
         Ok(Self { tree, own, loaded: Arc::new(Mutex::new(loaded)), watcher: Arc::default() })
     }
 
@@ -58,13 +59,15 @@ impl Rules {
 impl Loaded {
     /// Loads the rules of a directory, anew if they were.
     fn load(&mut self, tree: &Tree, dir: &RelPath) {
+        // Looked at before it is read: one that changes in between is taken again.
+        let stat = look(tree, dir);
         match self.ignore.load(tree, dir) {
             Ok((has_rules, complaints)) => {
                 for complaint in complaints {
                     tracing::warn!(dir = %complaint.dir, reason = %complaint.reason, "ignore.rule_refused");
                 }
                 if has_rules {
-                    self.with_rules.insert(dir.clone());
+                    self.with_rules.insert(dir.clone(), stat);
                     self.without.remove(dir);
                 } else {
                     self.with_rules.remove(dir);
@@ -91,12 +94,26 @@ impl Loaded {
                 let Ok(name) = Name::new(bytes::Bytes::copy_from_slice(name)) else { return };
                 above = above.join(&name);
             }
-            if !self.with_rules.contains(&above) && !self.without.contains(&above) {
+            if !self.with_rules.contains_key(&above) && !self.without.contains(&above) {
                 self.load(tree, &above);
             }
         }
         self.last = Some(dir.clone());
     }
+}
+
+/// What lies where the ignore file of a directory would be.
+fn look(tree: &Tree, dir: &RelPath) -> Option<Stat> {
+    tree.look(&Spot { dir: dir.clone(), name: ignore_file()? }).ok().flatten()
+}
+
+/// The ignore file of a directory: the watcher tells of directories, and rules are read from files.
+pub(super) fn file_in(dir: &RelPath) -> Option<RelPath> {
+    Some(dir.join(&ignore_file()?))
+}
+
+fn ignore_file() -> Option<Name> {
+    Name::new(IGNORE_FILE).ok()
 }
 
 /// The directory and the name of a path; `None` for the root itself.
@@ -131,10 +148,16 @@ impl Filter for Rules {
             return false;
         }
         let mut loaded = self.loaded.lock();
-        let had_rules = loaded.with_rules.contains(&dir);
-        loaded.last = None;
-        loaded.load(&self.tree, &dir);
-        let changed = had_rules || loaded.with_rules.contains(&dir);
+        let known = loaded.with_rules.get(&dir).cloned();
+        let changed = match (known, look(&self.tree, &dir)) {
+            (None, None) => false,
+            (Some(Some(before)), Some(now)) => before != now,
+            _ => true,
+        };
+        if changed {
+            loaded.last = None;
+            loaded.load(&self.tree, &dir);
+        }
         drop(loaded);
         if let (true, Some(watcher)) = (changed, self.watcher.get()) {
             watcher.again();
@@ -169,6 +192,7 @@ mod tests {
         assert!(!rules.ignored(&path("a/x"), false) && !rules.ignored(&path(".quicsignore"), false));
 
         assert!(!rules.touched(&path("a/x")));
+        assert!(!rules.touched(&path("a/.quicsignore")), "it is as it was when it was taken");
         std::fs::write(dir.path().join("a/.quicsignore"), "x\n").unwrap();
         assert!(rules.touched(&path("a/.quicsignore")));
         assert!(rules.ignored(&path("a/x"), false) && !rules.ignored(&path("a/b/deep"), false));

@@ -19,11 +19,13 @@ const ROOM: usize = 16 << 20;
 const UNIT: usize = 1 << 10;
 
 /// One thing for the engine thread to do.
+// Nearly all are events; a box would cost each of them an allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Input {
     /// For the engine.
     Event(Event),
-    /// The streams to the server are open, as session `0` of this life of the agent; its number goes on what the
+    /// The streams to the server are open, as a session of this number; the number goes on what the
     /// engine asks for from now on.
     Connected(u64),
     /// A question about one path.

@@ -9,6 +9,8 @@ use quics_types::RootId;
 use tokio::sync::mpsc;
 
 /// What a root asks of the session.
+// Nearly all are proposals; a box would cost each of them an allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Request {
     /// For the Push stream.

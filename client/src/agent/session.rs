@@ -285,10 +285,10 @@ fn in_window(
     })
 }
 
-/// The pause before the next attempt: doubled after each failure up to half a minute, jittered so that a server that
+/// The pause before the next attempt: doubled after each failure up to ten seconds, jittered so that a server that
 /// comes back is not met by all its devices in one moment.
 pub(crate) fn pause(failures: u32) -> Duration {
-    let full = Duration::from_millis(100).saturating_mul(1 << failures.min(9)).min(Duration::from_secs(30));
+    let full = Duration::from_millis(100).saturating_mul(1 << failures.min(9)).min(Duration::from_secs(10));
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
 

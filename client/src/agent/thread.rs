@@ -148,6 +148,8 @@ struct Thread<E> {
     published: Option<tokio::time::Instant>,
 }
 
+// It lives on the stack for a moment.
+#[allow(clippy::large_enum_variant)]
 enum Woken {
     Mail(Option<Input>),
     News,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quics_proto::agent::v1::{ListConflictsRequest, ListDevicesRequest, ListedConflict};
+use quics_proto::common::v1::{Value, value::Kind};
 use serde::Serialize;
 
 use super::failure::{DONE, WAITING};
@@ -36,16 +37,46 @@ struct ConflictJson {
     entry: String,
     revision: u64,
     since: Option<String>,
+    /// What the server has, and everybody without a candidate.
+    server: SideJson,
     candidates: Vec<CandidateJson>,
 }
 
 #[derive(Serialize)]
 struct CandidateJson {
     device: String,
+    #[serde(flatten)]
+    side: SideJson,
+}
+
+/// One side of a conflict.
+#[derive(Serialize)]
+struct SideJson {
     deleted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     modified_at: Option<String>,
+}
+
+impl SideJson {
+    fn new(value: Option<&Value>, modified_at: Option<prost_types::Timestamp>) -> Self {
+        let size = match value.and_then(|value| value.kind.as_ref()) {
+            Some(Kind::File(file)) => Some(file.size),
+            _ => None,
+        };
+        Self { deleted: value.is_none(), size, modified_at: output::moment(modified_at) }
+    }
+}
+
+impl std::fmt::Display for SideJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.deleted, self.size) {
+            (true, _) => f.write_str("deleted"),
+            (false, Some(size)) => write!(f, "{}", crate::text::size(size)),
+            (false, None) => f.write_str("no file"),
+        }?;
+        self.modified_at.iter().try_for_each(|at| write!(f, ", modified {at}"))
+    }
 }
 
 impl Conflicts {
@@ -74,14 +105,9 @@ impl Conflicts {
         for (listed, conflict) in conflicts.iter().zip(&list) {
             let since = output::when(listed.since);
             output::line(format_args!("{}  (since {since})", crate::text::bytes(&listed.path)))?;
+            output::line(format_args!("  the server: {}", conflict.server))?;
             for candidate in &conflict.candidates {
-                let what = match (candidate.deleted, candidate.size) {
-                    (true, _) => "deleted".to_owned(),
-                    (false, Some(size)) => crate::text::size(size),
-                    (false, None) => "changed".to_owned(),
-                };
-                let at = candidate.modified_at.as_deref().unwrap_or("-");
-                output::line(format_args!("  {}: {what}, modified {at}", crate::text::line(&candidate.device)))?;
+                output::line(format_args!("  {}: {}", crate::text::line(&candidate.device), candidate.side))?;
             }
         }
         Ok(code)
@@ -89,17 +115,11 @@ impl Conflicts {
 }
 
 fn read(listed: &ListedConflict, name: &impl Fn(&[u8]) -> String) -> ConflictJson {
-    use quics_proto::common::v1::value::Kind;
-
     let conflict = listed.conflict.clone().unwrap_or_default();
+    let live = listed.row.as_ref().filter(|row| !row.tombstone);
     let candidates = conflict.candidates.iter().map(|candidate| CandidateJson {
         device: name(&candidate.device_id),
-        deleted: candidate.value.is_none(),
-        size: match candidate.value.as_ref().and_then(|value| value.kind.as_ref()) {
-            Some(Kind::File(file)) => Some(file.size),
-            _ => None,
-        },
-        modified_at: output::moment(candidate.modified_at),
+        side: SideJson::new(candidate.value.as_ref(), candidate.modified_at),
     });
     ConflictJson {
         root: listed.root_name.clone(),
@@ -107,6 +127,7 @@ fn read(listed: &ListedConflict, name: &impl Fn(&[u8]) -> String) -> ConflictJso
         entry: output::hex(&conflict.entry_id),
         revision: conflict.revision,
         since: output::moment(listed.since),
+        server: SideJson::new(live.and_then(|row| row.value.as_ref()), live.and_then(|row| row.modified_at)),
         candidates: candidates.collect(),
     }
 }
