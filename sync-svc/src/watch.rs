@@ -16,7 +16,7 @@ use quics_proto::sync::v1::watch_request::Message as Asked;
 use quics_proto::sync::v1::watch_response::Message;
 use quics_types::{RootId, limits};
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::hub::{News, Seat};
 use crate::metrics::add;
@@ -69,7 +69,9 @@ impl Watch {
     ) -> Result<(), Error> {
         let shutdown = self.service.shutdown.clone();
         let mut members = self.service.access.changes();
-        let mut idle = interval_at(Instant::now() + IDLE, IDLE);
+        let mut idle = interval(IDLE);
+        // The first tick comes at once.
+        idle.tick().await;
         idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watcher = self.seat.watcher.clone();
         loop {
