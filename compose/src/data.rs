@@ -1,7 +1,7 @@
 //! The stack's data directory: who holds it, what runs from it, and where each service has its own.
 //!
 //! ```text
-//! stack.lock          held (flock) by the running supervisor; holds its process id
+//! lock                held (flock) by the running supervisor; holds its process id
 //! stack.json          what runs: process ids and addresses; replaced by rename
 //! logs/NAME.log       what a service logs
 //! registry/  sync/    each service's own directory
@@ -9,12 +9,15 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
+use quics_kit::{
+    data::{DataDir, write_atomic},
+    names::Service,
+};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -50,12 +53,6 @@ pub struct Data {
     root: PathBuf,
 }
 
-/// Holds a data directory against other supervisors until it is dropped.
-#[derive(Debug)]
-pub struct Held {
-    _lock: File,
-}
-
 impl Data {
     /// Names a data directory; touches nothing.
     pub fn at(root: &Path) -> Self {
@@ -68,40 +65,31 @@ impl Data {
     }
 
     /// The directory of a service.
-    pub fn service(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+    pub fn service(&self, service: Service) -> PathBuf {
+        self.root.join(service.as_str())
     }
 
     /// Where a service logs.
-    pub fn log(&self, name: &str) -> PathBuf {
-        self.root.join("logs").join(format!("{name}.log"))
+    pub fn log(&self, service: Service) -> PathBuf {
+        self.root.join("logs").join(format!("{service}.log"))
     }
 
-    /// Makes the directory where it is missing, for its owner alone, and holds it.
+    /// Makes the directory where it is missing, for its owner alone, and holds it until what is returned is dropped.
     ///
     /// # Errors
     /// When it cannot be made or written, or when another process holds it; one sentence each.
-    pub fn hold(&self) -> Result<Held> {
-        let logs = self.root.join("logs");
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&logs).with_context(|| {
-            format!("the data directory {} cannot be made or written; choose another with --data", self.root.display())
-        })?;
-        let path = self.lock_path();
-        let mut lock = open_lock(&path)
-            .with_context(|| format!("the data directory {} cannot be written", self.root.display()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!(
+    pub fn hold(&self) -> Result<DataDir> {
+        let held = DataDir::open(&self.root).map_err(|error| match error {
+            quics_kit::data::Error::Held { pid, .. } => anyhow!(
                 "the data directory {} is held by a running quics-stack{}; stop that one with `quics-stack stop`, or \
                  choose another directory with --data",
                 self.root.display(),
-                self.holder().map_or_else(String::new, |pid| format!(" (process {pid})")),
-            );
-        }
-        lock.set_len(0)?;
-        lock.rewind()?;
-        write!(lock, "{}", std::process::id())?;
-        Ok(Held { _lock: lock })
+                pid.map_or_else(String::new, |pid| format!(" (process {pid})")),
+            ),
+            error => anyhow!("{error}; choose another data directory with --data"),
+        })?;
+        held.dir("logs")?;
+        Ok(held)
     }
 
     /// The process that holds the directory, if one does.
@@ -147,26 +135,22 @@ impl Data {
 
     /// Replaces the record in one step, so that a reader sees the old or the new.
     ///
+    /// # Durability
+    /// On return it is durable.
+    ///
     /// # Errors
     /// When it cannot be written.
     pub fn write_record(&self, record: &Record) -> Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
-        serde_json::to_writer_pretty(&mut file, record)?;
-        file.persist(self.record_path())?;
-        Ok(())
+        Ok(write_atomic(&self.record_path(), &serde_json::to_vec_pretty(record)?, 0o600)?)
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.root.join("stack.lock")
+        self.root.join("lock")
     }
 
     fn record_path(&self) -> PathBuf {
         self.root.join("stack.json")
     }
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 /// Where `quics-stack up` keeps its data unless told: `$XDG_DATA_HOME/quics-stack`, else below the home directory.

@@ -10,8 +10,12 @@
 //! One program holds everything, so that `cargo run` is enough; it starts each service and each agent as a process of
 //! its own by executing itself again. Nothing of the product's logic is here.
 
+pub mod cli;
+mod commands;
 pub mod data;
+pub mod demo;
 pub mod harness;
+mod internal;
 pub mod lifeline;
 pub mod ports;
 pub mod supervisor;

@@ -1,3 +1,7 @@
 //! `quics-stack`: the services as local processes.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quics_stack::cli::main(std::env::args_os())
+}

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use quics_kit::names::Service;
 
 /// The base unless told.
 pub const DEFAULT_BASE: u16 = 6120;
@@ -21,33 +22,7 @@ pub struct Ports {
 }
 
 /// The services that a stack runs, in the order in which they start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// Who.
-    Registry,
-    /// What is now.
-    Sync,
-}
-
-impl Service {
-    /// All of them, in the order in which they start.
-    pub const ALL: [Self; 2] = [Self::Registry, Self::Sync];
-
-    /// The word that commands, directories and logs use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Registry => "registry",
-            Self::Sync => "sync",
-        }
-    }
-
-    fn offset(self) -> u16 {
-        match self {
-            Self::Registry => 1,
-            Self::Sync => 2,
-        }
-    }
-}
+pub const SERVICES: [Service; 2] = [Service::Registry, Service::Sync];
 
 impl Ports {
     /// Takes the ports from `base`, or, where `base` is 0, from `before` (what this data directory had last, so that
@@ -79,16 +54,16 @@ impl Ports {
 
     /// Where a service serves devices, over QUIC and TCP.
     pub fn serving(self, service: Service) -> u16 {
-        self.base + service.offset()
+        self.base + service.port_offset()
     }
 
     /// A service's ops port.
     pub fn ops(self, service: Service) -> u16 {
-        self.base + 10 + service.offset()
+        self.base + 10 + service.port_offset()
     }
 
     fn probe(self) -> Result<()> {
-        for service in Service::ALL {
+        for service in SERVICES {
             let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let serving = SocketAddr::new(any, self.serving(service));
             TcpListener::bind(serving).with_context(|| in_use(service, serving.port(), "TCP"))?;
@@ -110,7 +85,7 @@ fn any_base() -> u16 {
 }
 
 fn in_use(service: Service, port: u16, protocol: &str) -> String {
-    format!("port {port} ({protocol}), which {} needs, is in use; choose other ports with --port-base", service.name())
+    format!("port {port} ({protocol}), which {service} needs, is in use; choose other ports with --port-base")
 }
 
 #[cfg(test)]
@@ -120,8 +95,8 @@ mod tests {
     #[test]
     fn ports_count_from_the_base() {
         let ports = Ports { base: DEFAULT_BASE };
-        assert_eq!(Service::ALL.map(|service| ports.serving(service)), [6121, 6122]);
-        assert_eq!(Service::ALL.map(|service| ports.ops(service)), [6131, 6132]);
+        assert_eq!(SERVICES.map(|service| ports.serving(service)), [6121, 6122]);
+        assert_eq!(SERVICES.map(|service| ports.ops(service)), [6131, 6132]);
     }
 
     #[test]

@@ -88,6 +88,18 @@ pub fn read(root: &Path) -> Result<BTreeMap<PathBuf, Node>> {
     Ok(found)
 }
 
+/// What `path` is, links not followed; `None` if there is nothing.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn look(path: &Path) -> io::Result<Option<Node>> {
+    match read_node(path) {
+        Ok(node) => Ok(Some(node)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn read_node(path: &Path) -> io::Result<Node> {
     let metadata = fs::symlink_metadata(path)?;
     let kind = metadata.file_type();
@@ -199,7 +211,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_difference_is_told() {
-        let changes: &[(&str, fn(&Path))] = &[
+        type Change = (&'static str, fn(&Path));
+        let changes: &[Change] = &[
             ("bytes", |root| {
                 fs::write(root.join("a/b/file"), b"TEXT").unwrap();
                 let file = fs::File::options().write(true).open(root.join("a/b/file")).unwrap();

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use quics_kit::{names::Service, service::Ready};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::{ChildStdin, Command},
@@ -52,22 +53,16 @@ impl fmt::Display for Ended {
 /// A running process of a service.
 #[derive(Debug)]
 pub(super) struct Child {
-    name: &'static str,
+    service: Service,
     process: tokio::process::Child,
     pid: u32,
-    ready: PathBuf,
+    data: PathBuf,
     log: Option<(PathBuf, u64)>,
     _lifeline: Option<ChildStdin>,
 }
 
 impl Child {
     pub(super) fn spawn(plan: &ServicePlan) -> Result<Self> {
-        match fs::remove_file(&plan.ready) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("remove {}", plan.ready.display()));
-            }
-            _ => {}
-        }
         let (stderr, log) = match &plan.log {
             Log::Inherited => (Stdio::inherit(), None),
             Log::File(path) => {
@@ -79,24 +74,22 @@ impl Child {
         };
         let mut process = Command::new(&plan.program)
             .args(&plan.arguments)
+            // A log is read by tools as well.
+            .env("NO_COLOR", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(stderr)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {} ({})", plan.name, plan.program.display()))?;
-        let pid = process.id().ok_or_else(|| anyhow!("{} ended at once", plan.name))?;
+            .with_context(|| format!("start {} ({})", plan.service, plan.program.display()))?;
+        let pid = process.id().ok_or_else(|| anyhow!("{} ended at once", plan.service))?;
         let lifeline = process.stdin.take();
-        Ok(Self { name: plan.name, process, pid, ready: plan.ready.clone(), log, _lifeline: lifeline })
+        Ok(Self { service: plan.service, process, pid, data: plan.data.clone(), log, _lifeline: lifeline })
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Waits until the process has written its ready file.
-    pub(super) async fn ready(&mut self, patience: Duration) -> Result<()> {
+    /// Waits until the process says that it serves.
+    pub(super) async fn ready(&mut self, patience: Duration) -> Result<Ready> {
         let deadline = Instant::now() + patience;
         let mut looks = interval(LOOK);
         loop {
@@ -104,15 +97,17 @@ impl Child {
                 ended = self.process.wait() => {
                     let how = Ended(ended?);
                     let words = self.last_words();
-                    return Err(anyhow!("{} did not start: {}", self.name, words.unwrap_or_else(|| how.to_string())));
+                    return Err(anyhow!("{} did not start: {}", self.service, words.unwrap_or_else(|| how.to_string())));
                 }
                 _ = looks.tick() => {}
             }
-            if tokio::fs::try_exists(&self.ready).await? {
-                return Ok(());
+            // A process that was killed left its file; this one's has this one's id.
+            let ready = Ready::read(&self.data)?.filter(|ready| ready.pid == self.pid);
+            if let Some(ready) = ready {
+                return Ok(ready);
             }
             if Instant::now() >= deadline {
-                return Err(anyhow!("{} was not ready after {patience:?}", self.name));
+                return Err(anyhow!("{} was not ready after {patience:?}", self.service));
             }
         }
     }

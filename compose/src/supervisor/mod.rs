@@ -7,6 +7,7 @@ mod patience;
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 use anyhow::{Result, anyhow};
+use quics_kit::{names::Service, service::Ready};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -23,34 +24,35 @@ pub(crate) const STOP: Duration = Duration::from_secs(15);
 /// How to start one service.
 #[derive(Debug, Clone)]
 pub struct ServicePlan {
-    /// The word for it.
-    pub name: &'static str,
+    /// Which.
+    pub service: Service,
     /// This program's own file.
     pub program: PathBuf,
     /// What it is started with.
     pub arguments: Vec<OsString>,
-    /// The file that it writes when it serves.
-    pub ready: PathBuf,
+    /// Its data directory, where it says when it serves.
+    pub data: PathBuf,
     /// Where its log goes.
     pub log: Log,
 }
 
 /// News of a service, for whoever shows or records them.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum News {
     /// It serves, as this process, after so many restarts.
     Ready {
         /// Which.
-        name: &'static str,
-        /// Its process.
-        pid: u32,
+        service: Service,
+        /// Its process and its addresses.
+        ready: Ready,
         /// How often it ended by itself before.
         restarts: u32,
     },
     /// It ended by itself and is started again after a pause.
     Ended {
         /// Which.
-        name: &'static str,
+        service: Service,
         /// How it ended.
         how: String,
         /// How long the pause is.
@@ -84,10 +86,10 @@ impl Supervisor {
                 }
             };
             // The receiver outlives the supervisor; without one nobody wants to know.
-            let _ = news.send(News::Ready { name: plan.name, pid: first.pid(), restarts: 0 });
+            let _ = news.send(News::Ready { service: plan.service, ready: first.1, restarts: 0 });
             let stop = CancellationToken::new();
             supervisor.stops.push(stop.clone());
-            supervisor.tasks.spawn(keep(plan, first, news.clone(), stop));
+            supervisor.tasks.spawn(keep(plan, first.0, news.clone(), stop));
         }
         Ok(supervisor)
     }
@@ -114,10 +116,10 @@ impl Supervisor {
     }
 }
 
-async fn start_one(plan: &ServicePlan) -> Result<Child> {
+async fn start_one(plan: &ServicePlan) -> Result<(Child, Ready)> {
     let mut child = Child::spawn(plan)?;
     match child.ready(START).await {
-        Ok(()) => Ok(child),
+        Ok(ready) => Ok((child, ready)),
         Err(reason) => {
             child.end(STOP).await;
             Err(reason)
@@ -144,11 +146,11 @@ async fn keep(
             }
         };
         let how = describe(ended, &child);
-        loop {
+        let ready = loop {
             let Some(pause) = patience.after(since.elapsed()) else {
-                return Err(anyhow!("{} does not stay up: {how}", plan.name));
+                return Err(anyhow!("{} does not stay up: {how}", plan.service));
             };
-            let _ = news.send(News::Ended { name: plan.name, how: how.clone(), pause });
+            let _ = news.send(News::Ended { service: plan.service, how: how.clone(), pause });
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return Ok(()),
@@ -159,15 +161,15 @@ async fn keep(
                 () = stop.cancelled() => return Ok(()),
             };
             match started {
-                Ok(next) => {
+                Ok((next, ready)) => {
                     child = next;
-                    break;
+                    break ready;
                 }
                 Err(error) if patience.is_over() => return Err(error),
                 Err(_) => {}
             }
-        }
-        let _ = news.send(News::Ready { name: plan.name, pid: child.pid(), restarts });
+        };
+        let _ = news.send(News::Ready { service: plan.service, ready, restarts });
     }
 }
 

@@ -71,8 +71,19 @@ const DEV_TECHNOLOGIES: &[(&str, &str)] = &[("compose", "quinn")];
 
 const SERVICES: &[&str] = &["registry-svc", "sync-svc"];
 
-/// What comes in through seams: clock, randomness and files.
-const OUTSIDE: &[&str] = &["SystemTime::now", "Instant::now", "rand", "getrandom", "std::fs", "tokio::fs"];
+/// What comes in through seams: clock, randomness and files. A generator that was handed in is no randomness of the
+/// outside; the sources that need no seed are.
+const OUTSIDE: &[&str] = &[
+    "SystemTime::now",
+    "Instant::now",
+    "rand::rng",
+    "rand::random",
+    "OsRng",
+    "from_os_rng",
+    "getrandom",
+    "std::fs",
+    "tokio::fs",
+];
 
 /// Where the outside world may be named, which of it, and why there. A place is a file, or a directory with `/`.
 pub(crate) const SEAMS: &[(&str, &[&str], &str)] = &[
@@ -82,14 +93,18 @@ pub(crate) const SEAMS: &[(&str, &[&str], &str)] = &[
     ("crates/kit/src/data.rs", &["std::fs"], "the directory of a process and its small files"),
     ("crates/kit/src/telemetry/", &["Instant::now"], "measures durations for people"),
     ("crates/kit/src/telemetry.rs", &["std::fs"], "opens the log file"),
-    ("crates/kit/src/enrol/", &["rand"], "spreads renewals; no decision hangs on it"),
+    ("crates/kit/src/enrol/", &["rand::rng"], "spreads renewals; no decision hangs on it"),
     ("crates/meta/src/disk/real.rs", &["std::fs", "getrandom"], "the disk of the journal; sim.rs is the other"),
     ("crates/chunks/src/segments/disk.rs", &["std::fs", "getrandom"], "the disk of the segments"),
-    ("crates/quic/src/", &["Instant::now", "SystemTime::now", "rand"], "the network; simulations replace it whole"),
+    (
+        "crates/quic/src/",
+        &["Instant::now", "SystemTime::now", "rand::rng"],
+        "the network; simulations replace it whole",
+    ),
     ("client/src/folder/", &["std::fs"], "the user's files; the simulation has a folder of its own"),
     ("client/src/home.rs", &["std::fs"], "the agent's own directory, opened before anything is stepped"),
     ("client/src/home/", &["std::fs"], "the same"),
-    ("client/src/agent/", &["Instant::now", "rand"], "the threads round the stepped engine"),
+    ("client/src/agent/", &["Instant::now", "rand::rng"], "the threads round the stepped engine"),
     ("sync-svc/src/clock.rs", &["SystemTime::now"], "the clock itself"),
 ];
 

@@ -30,13 +30,9 @@ pub(crate) fn paths(source: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Tells whether `path` goes through `term` (segments joined by `::`). A term of one segment is a crate: it has to
-/// stand first.
+/// Tells whether `path` goes through `term` (segments joined by `::`).
 pub(crate) fn names(path: &[String], term: &str) -> bool {
     let wanted: Vec<&str> = term.split("::").collect();
-    if wanted.len() == 1 {
-        return path.first().is_some_and(|first| first == wanted[0]);
-    }
     path.windows(wanted.len()).any(|window| window.iter().zip(&wanted).all(|(have, want)| have == want))
 }
 
@@ -238,8 +234,9 @@ mod tests {
     fn paths_in_expressions_and_macros_are_seen() {
         assert!(named("fn f() { let now = std::time::SystemTime::now(); }", "SystemTime::now"));
         assert!(named("fn f() { select! { _ = x => Instant :: now() } }", "Instant::now"));
-        assert!(named("fn f() -> u64 { rand::random() }", "rand"));
-        assert!(!named("fn f(rand: u64) -> u64 { rand }", "rand"));
+        assert!(named("fn f() -> u64 { rand::random() }", "rand::random"));
+        assert!(named("use rand::{Rng, rngs::OsRng};", "OsRng"));
+        assert!(!named("fn f(getrandom: u64) -> u64 { getrandom }", "getrandom"));
     }
 
     #[test]

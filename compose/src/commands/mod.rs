@@ -1,0 +1,13 @@
+//! What each command does; none of them parses arguments.
+
+mod admin;
+mod demo;
+mod status;
+mod stop;
+mod up;
+
+pub(crate) use admin::{add_user, list_users, ticket};
+pub(crate) use demo::demo;
+pub(crate) use status::status;
+pub(crate) use stop::stop;
+pub(crate) use up::{UpOptions, up};

@@ -1,0 +1,16 @@
+//! From end to end: separate processes, real files, the commands that a person types.
+//!
+//! One binary, so that everything is linked once. What takes gigabytes runs where `QUICS_HEAVY=1` is set; what needs a
+//! tool that is not there says so loudly, and fails where `QUICS_NO_SKIP=1` is set.
+
+mod changes;
+mod crashes;
+mod devices;
+mod kinds;
+mod moves;
+mod names;
+mod refusals;
+mod safety;
+mod server;
+mod support;
+mod tools;
