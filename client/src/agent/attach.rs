@@ -9,6 +9,8 @@ use quics_proto::registry::v1 as registry;
 use quics_proto::registry::v1::registry_service_client::RegistryServiceClient;
 use quics_quic::Channel;
 use quics_types::{LeaseId, Role, RootId};
+use rustix::fs::Mode;
+use rustix::io::Errno;
 use tonic::{Code, Status};
 
 use super::root::Root;
@@ -86,7 +88,7 @@ impl Core {
         let attached = self.clone_into(id, &found.name, path, password).await;
         if attached.is_err() && made {
             // Only an empty one goes; whatever is in it by now stays.
-            if let Err(error) = std::fs::remove_dir(path) {
+            if let Err(error) = rustix::fs::rmdir(path) {
                 tracing::debug!(%error, "directory.stays");
             }
         }
@@ -191,7 +193,7 @@ impl Core {
 /// Looks at a directory on the disk.
 fn look_at(path: &Path, home: &Path, taken: &[PathBuf]) -> Result<PathBuf, Error> {
     let at = path.to_owned();
-    let path = match std::fs::canonicalize(path) {
+    let path = match path.canonicalize() {
         Ok(path) => path,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::Missing { at }),
         Err(error) => return Err(Error::Directory { at, reason: format!("{error}; give another") }),
@@ -213,7 +215,7 @@ fn overlap(path: &Path, home: &Path, taken: &[PathBuf]) -> Result<(), Error> {
             return Err(Error::Around { outer: path.to_owned(), inner: other.clone() });
         }
     }
-    let home = std::fs::canonicalize(home).unwrap_or_else(|_| home.to_owned());
+    let home = home.canonicalize().unwrap_or_else(|_| home.to_owned());
     if home.starts_with(path) || path.starts_with(&home) {
         return Err(Error::HoldsHome { at: path.to_owned() });
     }
@@ -229,12 +231,10 @@ fn draw_root() -> RootId {
 
 /// Makes the directory if only its parent is there. `true`: it was made.
 fn make_directory(path: &Path) -> Result<bool, Error> {
-    match std::fs::create_dir(path) {
+    match rustix::fs::mkdir(path, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::Missing { at: path.parent().unwrap_or(path).to_owned() })
-        }
+        Err(Errno::EXIST) => Ok(false),
+        Err(Errno::NOENT) => Err(Error::Missing { at: path.parent().unwrap_or(path).to_owned() }),
         Err(error) => {
             Err(Error::Directory { at: path.to_owned(), reason: format!("it cannot be made ({error}); give another") })
         }

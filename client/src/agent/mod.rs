@@ -108,7 +108,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         Err(error) => tracing::error!(%error, "agent.task_failed"),
     }
     // Somebody may look for an agent from now on: there is none.
-    if let Err(error) = std::fs::remove_file(&socket) {
+    if let Err(error) = quics_kit::data::remove(&socket) {
         tracing::debug!(%error, "socket.remove_failed");
     }
     core.forget_if_left()?;

@@ -20,6 +20,7 @@ use quics_proto::Malformed;
 use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 use quics_types::{Cursor, RootId};
+use rand::Rng as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -289,7 +290,7 @@ fn in_window(
 /// comes back is not met by all its devices in one moment.
 pub(crate) fn pause(failures: u32) -> Duration {
     let full = Duration::from_millis(100).saturating_mul(1 << failures.min(9)).min(Duration::from_secs(10));
-    full.mul_f64(rand::random_range(0.5..=1.0))
+    full.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
 #[cfg(test)]

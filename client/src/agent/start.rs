@@ -22,9 +22,10 @@ use crate::engine::{self, Action, Engine, Event};
 use crate::folder::{self, Disk, RelPath};
 use crate::home::RootEntry;
 
-/// How the state of all roots is kept.
+/// How the state of all roots is kept. Engines read all of theirs when they start and hardly anything later, so a small
+/// cache does.
 pub(super) fn store_options() -> Options {
-    Options::default()
+    Options { cache: 8 << 20, queue_bytes: 16 << 20, ..Options::default() }
 }
 
 /// Starts a root. One that cannot run is there too, and its view says why.

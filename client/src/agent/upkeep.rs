@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use quics_types::{Mtime, Name};
+use rand::Rng as _;
 
 use super::inbox::Inbox;
 use crate::engine::Event;
@@ -21,7 +22,7 @@ const NAMES: u32 = 1000;
 
 /// Has everything looked at from time to time, jittered so that many roots do not do it at once.
 pub(super) async fn scan(inbox: Inbox, limited: Arc<AtomicBool>) {
-    let jittered = |time: Duration| time.mul_f64(rand::random_range(0.5..=1.0));
+    let jittered = |time: Duration| time.mul_f64(rand::rng().random_range(0.5..=1.0));
     loop {
         let end = tokio::time::Instant::now() + jittered(SCAN);
         // Whether directories went unwatched may turn out at any time.

@@ -5,10 +5,10 @@
 //! directory.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use quics_proto::agent::v1::agent_service_client::AgentServiceClient;
+use rustix::fs::Mode;
 use tokio::net::UnixListener;
 use tonic::transport::{Channel, Endpoint};
 
@@ -26,13 +26,9 @@ pub type Client = AgentServiceClient<Channel>;
 /// # Errors
 /// What the system says.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
+    quics_kit::data::remove(path).map_err(io::Error::other)?;
     let listener = socket::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
     Ok(listener)
 }
 
@@ -60,6 +56,8 @@ pub async fn connect(path: &Path) -> io::Result<Option<Client>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[tokio::test]

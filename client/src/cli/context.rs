@@ -75,7 +75,7 @@ pub(super) fn place(path: &Path) -> Result<PathBuf, Failure> {
     let wrong = |error: std::io::Error| Failure::new(format!("cannot find {}: {error}", crate::text::path(path)));
     let absolute = std::path::absolute(path).map_err(wrong)?;
     for there in absolute.ancestors() {
-        let Ok(real) = std::fs::canonicalize(there) else { continue };
+        let Ok(real) = there.canonicalize() else { continue };
         // The last name itself may be a link that is synced: it is not followed.
         if there == absolute && !absolute.is_dir() {
             continue;

@@ -61,6 +61,12 @@ impl From<agent::Error> for Failure {
 impl From<Status> for Failure {
     /// What the agent said: its message is the sentence.
     fn from(status: Status) -> Self {
+        // The connection to the agent itself broke: no sentence of the agent came.
+        if std::error::Error::source(&status).is_some_and(|source| source.is::<tonic::transport::Error>()) {
+            return Self::new(
+                "the agent has gone away: look with `quics status`, or start it with `quics agent start`",
+            );
+        }
         let code = if status.code() == Code::Unavailable { UNREACHABLE } else { FAILED };
         let text = match status.message() {
             "" => format!("the agent failed ({:?})", status.code()),

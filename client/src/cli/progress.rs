@@ -1,10 +1,10 @@
 //! Progress bars on stderr, where it is a terminal, and waiting until everything is in sync.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use quics_proto::agent::v1::{Connection, GetStatusRequest, RootStatus, Status, WaitInSyncRequest, WatchStatusRequest};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use quics_proto::agent::v1::{
+    Connection, GetStatusRequest, Progress, RootState, Status, WaitInSyncRequest, WatchStatusRequest,
+};
 
 use super::failure::{DONE, WAITING};
 use super::{Context, Failure};
@@ -17,7 +17,7 @@ pub(super) async fn wait(context: &Context, agent: &mut api::Client, root: Optio
     let waiting = agent.wait_in_sync(request);
     tokio::pin!(waiting);
     let waited = if context.terminal {
-        let bars = Bars::new();
+        let mut bars = Bars::new();
         let showing = async {
             let mut stream = watching.watch_status(WatchStatusRequest {}).await?.into_inner();
             while let Some(told) = stream.message().await? {
@@ -45,56 +45,104 @@ pub(super) async fn wait(context: &Context, agent: &mut api::Client, root: Optio
     if waited.waiting.is_empty() && waited.in_sync { Ok(DONE) } else { Ok(WAITING) }
 }
 
-/// One bar each for the scan, what is sent and what is received, over all roots that are shown.
+/// One bar each for the scan, what is sent and what is received, over all roots that are shown; each is there only while
+/// it has something to show.
 struct Bars {
     all: MultiProgress,
-    scan: ProgressBar,
-    send: ProgressBar,
-    receive: ProgressBar,
+    scan: Bar,
+    send: Bar,
+    receive: Bar,
 }
+
+struct Bar {
+    name: &'static str,
+    style: ProgressStyle,
+    shown: Option<ProgressBar>,
+}
+
+const BYTES: &str = "{prefix:>9} [{bar:30}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const COUNT: &str = "{prefix:>9} [{bar:30}] {human_pos} of about {human_len} entries, {rate}, {eta} left";
 
 impl Bars {
     fn new() -> Self {
-        let all = MultiProgress::new();
-        let bytes = "{prefix:>9} [{bar:30}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
         // The templates are constants; one that cannot be read falls back to the default look.
-        let bytes = ProgressStyle::with_template(bytes).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let count = ProgressStyle::with_template("{prefix:>9} {spinner} {human_pos} entries, {per_sec} {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let scan = all.add(ProgressBar::new_spinner().with_style(count).with_prefix("scan"));
-        let send = all.add(ProgressBar::new(0).with_style(bytes.clone()).with_prefix("upload"));
-        let receive = all.add(ProgressBar::new(0).with_style(bytes).with_prefix("download"));
-        scan.enable_steady_tick(Duration::from_millis(100));
-        Self { all, scan, send, receive }
+        let style = |text| ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let count = style(COUNT).with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        });
+        let bar = |name, style| Bar { name, style, shown: None };
+        let (send, receive) = (bar("upload", style(BYTES)), bar("download", style(BYTES)));
+        Self { all: MultiProgress::new(), scan: bar("scan", count), send, receive }
     }
 
-    fn show(&self, status: &Status, root: Option<&Bytes>) {
+    fn show(&mut self, status: &Status, root: Option<&Bytes>) {
         let shown = || status.roots.iter().filter(|one| root.is_none_or(|id| *id == one.root_id));
-        let sum = |of: fn(&RootStatus) -> u64| shown().map(of).sum::<u64>();
-        let progress = |of: fn(&quics_proto::agent::v1::Progress) -> u64| {
-            shown().filter_map(|root| root.progress.as_ref()).map(of).sum::<u64>()
-        };
-        self.scan.set_position(progress(|p| p.scanned_entries));
-        let (out, incoming) = (sum(|root| root.outgoing), sum(|root| root.incoming));
-        self.scan.set_message(format!("({out} to send, {incoming} to receive)"));
-        set(&self.send, progress(|p| p.sent_bytes), progress(|p| p.send_total_bytes));
-        set(&self.receive, progress(|p| p.received_bytes), progress(|p| p.receive_total_bytes));
+        let progress =
+            |of: fn(&Progress) -> u64| shown().filter_map(|root| root.progress.as_ref()).map(of).sum::<u64>();
+        let scanning = || shown().filter(|root| root.state() == RootState::Scanning);
+        let scanned = scanning().filter_map(|root| root.progress).map(|progress| progress.scanned_entries).sum();
+        // What was there last time is the best guess of what there is.
+        let entries = scanning().map(|root| root.entries).sum();
+        self.scan.set(&self.all, scanned, entries);
+        self.send.set(&self.all, progress(|p| p.sent_bytes), progress(|p| p.send_total_bytes));
+        self.receive.set(&self.all, progress(|p| p.received_bytes), progress(|p| p.receive_total_bytes));
     }
 
-    fn clear(&self) {
-        for bar in [&self.scan, &self.send, &self.receive] {
-            bar.finish_and_clear();
+    fn clear(&mut self) {
+        for bar in [&mut self.scan, &mut self.send, &mut self.receive] {
+            bar.hide(&self.all);
         }
         // Nothing is left of the bars where the terminal is gone.
         let _gone = self.all.clear();
     }
 }
 
-fn set(bar: &ProgressBar, done: u64, total: u64) {
-    bar.set_length(total.max(done));
-    if done < bar.position() {
-        // Other work: rate and remaining time begin anew.
-        bar.reset();
+impl Bar {
+    fn set(&mut self, all: &MultiProgress, done: u64, total: u64) {
+        let total = total.max(done);
+        if total == 0 {
+            self.hide(all);
+            return;
+        }
+        let (name, style) = (self.name, &self.style);
+        let bar = self
+            .shown
+            .get_or_insert_with(|| all.add(ProgressBar::new(total).with_style(style.clone()).with_prefix(name)));
+        bar.set_length(total);
+        if done < bar.position() {
+            // Other work: rate and remaining time begin anew.
+            bar.reset();
+        }
+        bar.set_position(done);
     }
-    bar.set_position(done);
+
+    fn hide(&mut self, all: &MultiProgress) {
+        if let Some(bar) = self.shown.take() {
+            bar.finish_and_clear();
+            all.remove(&bar);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::ProgressDrawTarget;
+    use quics_proto::agent::v1::RootStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_bar_is_there_only_while_there_is_something_to_show() {
+        let mut bars = Bars::new();
+        bars.all.set_draw_target(ProgressDrawTarget::hidden());
+        let progress = Progress { sent_bytes: 5, send_total_bytes: 10, ..Default::default() };
+        let root = RootStatus { progress: Some(progress), root_id: Bytes::from_static(b"r"), ..Default::default() };
+        let status = Status { roots: vec![root], ..Default::default() };
+        bars.show(&status, None);
+        let send = bars.send.shown.as_ref().unwrap();
+        assert_eq!((send.position(), send.length()), (5, Some(10)));
+        assert!(bars.receive.shown.is_none() && bars.scan.shown.is_none());
+        bars.show(&status, Some(&Bytes::from_static(b"another")));
+        assert!(bars.send.shown.is_none());
+    }
 }
