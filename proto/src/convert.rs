@@ -112,9 +112,7 @@ impl TryFrom<common::Value> for Value {
         use common::value::Kind;
         match need(value.kind, "the value's kind")? {
             Kind::Directory(_) => Ok(Value::Directory),
-            Kind::File(file) => {
-                Ok(Value::File { content: Digest::from_slice(&file.content_id)?, size: file.size })
-            }
+            Kind::File(file) => Ok(Value::File { content: Digest::from_slice(&file.content_id)?, size: file.size }),
             Kind::Link(link) => {
                 let fits = (1..=limits::LINK_TARGET_BYTES).contains(&link.target.len()) && !link.target.contains(&0);
                 if fits { Ok(Value::Link { target: link.target }) } else { Err(Malformed::Range("the link's target")) }
@@ -212,11 +210,9 @@ impl From<&Proposal> for sync::proposal::Change {
                     modified_at: Some(timestamp(attributes.mtime)),
                 }),
             }),
-            Proposal::Delete { id, base_time, base } => Self::Delete(sync::Delete {
-                entry_id: bytes(id),
-                base_time: base_time.0,
-                base: Some(base.into()),
-            }),
+            Proposal::Delete { id, base_time, base } => {
+                Self::Delete(sync::Delete { entry_id: bytes(id), base_time: base_time.0, base: Some(base.into()) })
+            }
             Proposal::Withdraw { id } => Self::Withdraw(sync::Withdraw { entry_id: bytes(id) }),
         }
     }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use quics_reconcile::{Aspect, NodeId, Row, Seen, Step, Subject, Value};
 use quics_types::{EntryId, Name, Place};
 
-use super::{Engine, content::AGAIN};
+use super::Engine;
+use super::content::{AGAIN, content_id};
 use crate::folder::{Op, Outcome, RelPath, Source, Spot, Stat};
 
 /// Subjects that are planned in one step.
@@ -22,16 +23,47 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// A step that is being applied, with what is needed to tell the trees.
 enum Doing {
-    Create { row: Row, parent: NodeId },
-    Replace { row: Row, node: NodeId },
-    Remove { id: EntryId, node: NodeId },
-    Move { row: Row, node: NodeId, parent: NodeId },
-    SetAttributes { row: Row, node: NodeId },
-    Park { id: EntryId, node: NodeId, name: Name },
-    Drop { node: NodeId },
-    Aside { node: NodeId, parent: NodeId, name: Name },
+    Create {
+        row: Row,
+        parent: NodeId,
+    },
+    Replace {
+        row: Row,
+        node: NodeId,
+    },
+    Remove {
+        id: EntryId,
+        node: NodeId,
+    },
+    Move {
+        row: Row,
+        node: NodeId,
+        parent: NodeId,
+    },
+    SetAttributes {
+        row: Row,
+        node: NodeId,
+    },
+    Park {
+        id: EntryId,
+        node: NodeId,
+        name: Name,
+    },
+    Drop {
+        node: NodeId,
+    },
+    Aside {
+        node: NodeId,
+        parent: NodeId,
+        name: Name,
+    },
     /// A directory with something in it that lost to another kind: aside, and the entry is made anew.
-    AsideAndForget { id: EntryId, node: NodeId, parent: NodeId, name: Name },
+    AsideAndForget {
+        id: EntryId,
+        node: NodeId,
+        parent: NodeId,
+        name: Name,
+    },
 }
 
 /// The steps of one batch.
@@ -110,7 +142,7 @@ impl Engine {
     fn begin(&mut self, subject: Subject, step: Step, batch: &mut Batch) {
         match step {
             Step::Propose { proposal, node } => {
-                if !self.propose(subject, proposal, node) {
+                if !self.propose(subject, *proposal, node) {
                     batch.deferred.push(subject);
                 }
             }
@@ -147,20 +179,28 @@ impl Engine {
         Some(spot.path())
     }
 
-    /// The node of an entry with its spot and what the disk showed of it. `None` also when the content was read too
-    /// soon after its last change: then it is read again first.
+    /// The node of an entry with its spot and what the disk showed of it. A content that was read too soon after its
+    /// last change is read once more before anything takes its place; `None` when it is not what it was, or too large
+    /// to be read at once.
     fn certain(&mut self, id: EntryId) -> Option<(NodeId, Spot, Stat)> {
         let node = self.trees.node_of(id)?;
         let (spot, stat) = (self.spot_of(node)?, *self.stats.get(&node)?);
-        if self.racy.contains(&node) && matches!(self.trees.node(node)?.value, Some(Value::File { .. })) {
-            if self.age(&stat) > 40_000_000 {
-                self.update(node, stat, None);
-            }
-            self.resting.insert(Subject::Entry(id));
-            self.postpone(Subject::Entry(id), Duration::from_millis(10));
-            return None;
+        let content = match &self.trees.node(node)?.value {
+            Some(Value::File { content, .. }) if self.racy.contains(&node) => *content,
+            _ => return Some((node, spot, stat)),
+        };
+        if stat.size <= quics_types::limits::INLINE_BYTES as u64
+            && let Ok(Some((bytes, now))) = self.folder.read_small(&spot)
+            && now.same_content(&stat)
+            && content_id(&bytes) == Some(content)
+        {
+            return Some((node, spot, stat));
         }
-        Some((node, spot, stat))
+        if self.age(&stat) > 40_000_000 {
+            self.update(node, stat, None);
+        }
+        self.rest(Subject::Entry(id), Duration::from_millis(10));
+        None
     }
 
     fn begin_create(&mut self, subject: Subject, id: EntryId, batch: &mut Batch) -> Option<()> {
@@ -256,13 +296,7 @@ impl Engine {
         Some(())
     }
 
-    fn begin_aside_and_forget(
-        &mut self,
-        subject: Subject,
-        id: EntryId,
-        node: NodeId,
-        batch: &mut Batch,
-    ) -> Option<()> {
+    fn begin_aside_and_forget(&mut self, subject: Subject, id: EntryId, node: NodeId, batch: &mut Batch) -> Option<()> {
         if self.trees.node(node)?.parent == NodeId::STAGE {
             self.forget(id);
             return Some(());
@@ -439,7 +473,11 @@ impl Engine {
             self.contents.used(content);
             // A later write leaves another mtime, unless this one is as young as the write could be.
             let young = Stat { ctime: stat.mtime, ..*stat }.racy(self.folder.now());
-            if young { self.racy.insert(node) } else { self.racy.remove(&node) };
+            if young {
+                self.racy.insert(node)
+            } else {
+                self.racy.remove(&node)
+            };
         }
     }
 
@@ -472,7 +510,9 @@ impl Engine {
                 self.rest(subject, AGAIN);
             }
             Some(_) => self.rest(subject, LOOK),
-            None if matches!(doing, Doing::Remove { .. }) && matches!(op, Op::Remove { expected, .. } if expected.kind == crate::folder::Kind::Directory) => {
+            None if matches!(doing, Doing::Remove { .. })
+                && matches!(op, Op::Remove { expected, .. } if expected.kind == crate::folder::Kind::Directory) =>
+            {
                 if let Some(spot) = spots.first() {
                     let why = "was deleted elsewhere and stays here because of what is in it and not synced";
                     self.problem(&spot.path(), why.to_owned());

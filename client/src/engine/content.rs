@@ -191,7 +191,11 @@ impl Engine {
             self.problems.remove(&spot.path());
         }
         self.update(node, stat, Some(value));
-        if stat.racy(now) { self.racy.insert(node) } else { self.racy.remove(&node) };
+        if stat.racy(now) {
+            self.racy.insert(node)
+        } else {
+            self.racy.remove(&node)
+        };
         self.trees.bind();
     }
 
@@ -203,7 +207,8 @@ impl Engine {
             }
             return;
         }
-        let running = self.contents.work.values().any(|work| matches!(work, Work::Ingest { node: it, .. } if *it == node));
+        let running =
+            self.contents.work.values().any(|work| matches!(work, Work::Ingest { node: it, .. } if *it == node));
         if running {
             return;
         }

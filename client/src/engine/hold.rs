@@ -11,9 +11,9 @@ use super::Engine;
 use crate::folder::Identity;
 
 /// Fewer missing entries than this are never unusual.
-const UNUSUAL_COUNT: usize = 100;
+const UNUSUAL_COUNT: usize = 200;
 /// One in so many of all entries is unusual.
-const UNUSUAL_SHARE: usize = 3;
+const UNUSUAL_SHARE: usize = 2;
 
 /// Why a root waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]

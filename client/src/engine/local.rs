@@ -218,7 +218,9 @@ impl Engine {
         for part in path.as_bytes().split(|byte| *byte == b'/') {
             let Ok(name) = Name::new(bytes::Bytes::copy_from_slice(part)) else { break };
             match self.trees.child(at, &name) {
-                Some(child) if self.trees.node(child).is_some_and(|it| it.value == Some(Value::Directory)) => at = child,
+                Some(child) if self.trees.node(child).is_some_and(|it| it.value == Some(Value::Directory)) => {
+                    at = child
+                }
                 _ => break,
             }
         }

@@ -39,8 +39,8 @@ use crate::folder::{Folder, RelPath, Stat};
 
 pub use event::{Action, Event, FetchFailure, IngestFailure, Ingested, Record, Ticket};
 pub use hold::Hold;
-pub use store::erase;
 pub use status::{Explanation, Progress, Status};
+pub use store::erase;
 
 /// Says why an engine cannot be opened or go on.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,9 @@ pub enum Error {
     #[error("the agent's state cannot be read or written: {0}")]
     Store(#[from] quics_meta::Error),
     /// A stored record is not what this version writes.
-    #[error("the agent's state holds a {what} that cannot be read; move the state directory aside and clone the root again")]
+    #[error(
+        "the agent's state holds a {what} that cannot be read; move the state directory aside and clone the root again"
+    )]
     Record {
         /// Which record.
         what: &'static str,
@@ -233,9 +235,7 @@ impl Engine {
         match event {
             Event::Connected => self.connected(),
             Event::Disconnected => self.disconnected(),
-            Event::Verdict { incarnation, seq, proposal, verdict } => {
-                self.verdict(incarnation, seq, proposal, verdict)
-            }
+            Event::Verdict { incarnation, seq, proposal, verdict } => self.verdict(incarnation, seq, proposal, verdict),
             Event::Resumed { incarnation } => self.resumed(incarnation),
             Event::Fenced => self.fenced = true,
             Event::Changes { records, cursor } => self.changes(records, cursor),

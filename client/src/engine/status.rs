@@ -139,13 +139,7 @@ impl Engine {
         told
     }
 
-    fn summary(
-        &self,
-        path: &RelPath,
-        here: bool,
-        entry: Option<quics_types::EntryId>,
-        told: &Explanation,
-    ) -> String {
+    fn summary(&self, path: &RelPath, here: bool, entry: Option<quics_types::EntryId>, told: &Explanation) -> String {
         let subject = entry.map(Subject::Entry);
         if let Some(why) = self.problems.get(path) {
             return format!("it {why}");

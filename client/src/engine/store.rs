@@ -64,7 +64,11 @@ pub(super) fn load(config: &Config, store: &dyn MetaStore) -> Result<Loaded, Err
         if let Some(stat) = synced.agreed() {
             agreed.insert(id, stat);
         }
-        if synced.nameless { nameless.push((id, synced)) } else { trees.set_base(id, synced.to_base()?) }
+        if synced.nameless {
+            nameless.push((id, synced))
+        } else {
+            trees.set_base(id, synced.to_base()?)
+        }
         Ok(())
     })?;
     for (id, synced) in nameless {
@@ -238,7 +242,8 @@ impl Engine {
         };
         if let Some(base) = self.trees.base(id) {
             let node = self.trees.node_of(id);
-            let agrees = node.and_then(|node| self.trees.node(node)).is_some_and(|it| it.value.as_ref() == Some(&base.value));
+            let agrees =
+                node.and_then(|node| self.trees.node(node)).is_some_and(|it| it.value.as_ref() == Some(&base.value));
             if let (true, Some(node)) = (agrees, node)
                 && let Some(stat) = self.stats.get(&node)
             {
@@ -250,7 +255,11 @@ impl Engine {
             self.agreed.remove(&id);
             batch.delete(key(b'b'));
         }
-        if self.trees.reverts(id) { batch.put(key(b'v'), Bytes::new()) } else { batch.delete(key(b'v')) };
+        if self.trees.reverts(id) {
+            batch.put(key(b'v'), Bytes::new())
+        } else {
+            batch.delete(key(b'v'))
+        };
         for (number, role) in [(0u8, CandidateRole::Own), (1, CandidateRole::New)] {
             let key = record::key(root, b's', &[id.as_bytes(), &[number]]);
             match self.trees.settled(id, role) {
@@ -274,7 +283,11 @@ impl Engine {
                 batch.delete(key);
             }
         }
-        if now.is_empty() { self.conflicted.remove(&id) } else { self.conflicted.insert(id) };
+        if now.is_empty() {
+            self.conflicted.remove(&id)
+        } else {
+            self.conflicted.insert(id)
+        };
         for (key, value) in now {
             batch.put(key, value);
         }

@@ -196,7 +196,11 @@ impl Trees {
         if let Some(seen) = seen {
             base.inode = seen.inode; // else a later rename would be read as this entry's move
         }
-        if nameless { self.set_nameless_base(id, base) } else { self.set_base(id, base) }
+        if nameless {
+            self.set_nameless_base(id, base)
+        } else {
+            self.set_base(id, base)
+        }
         if change.place.is_some() && !accepted.place {
             self.set_revert(id, true);
         }
@@ -213,9 +217,7 @@ impl Trees {
             return;
         }
         let (state, mtime, mode, base) = match proposal {
-            Proposal::Create { value, mode, mtime, .. } => {
-                (CandidateState::Value(value.clone()), *mtime, *mode, None)
-            }
+            Proposal::Create { value, mode, mtime, .. } => (CandidateState::Value(value.clone()), *mtime, *mode, None),
             Proposal::Change(Change { content: Some(content), .. }) => {
                 (CandidateState::Value(content.value.clone()), content.mtime, 0, content.base.clone())
             }
@@ -268,7 +270,11 @@ impl Trees {
         if let Some(seen) = seen {
             base.inode = seen.inode;
         }
-        if nameless { self.set_nameless_base(id, base) } else { self.set_base(id, base) }
+        if nameless {
+            self.set_nameless_base(id, base)
+        } else {
+            self.set_base(id, base)
+        }
         self.bind();
     }
 
@@ -290,7 +296,11 @@ impl Trees {
         }
         self.set_settled(row.id, CandidateRole::Own, None);
         let nameless = !self.is_named(row.id);
-        if nameless { self.set_nameless_base(row.id, base) } else { self.set_base(row.id, base) }
+        if nameless {
+            self.set_nameless_base(row.id, base)
+        } else {
+            self.set_base(row.id, base)
+        }
         self.bind();
     }
 
@@ -318,7 +328,11 @@ impl Trees {
         (base.mode, base.mtime, base.attributes_time) = (row.mode, row.mtime, row.attributes_time);
         (base.seen_mode, base.seen_mtime) = (seen.mode, seen.mtime);
         let nameless = !self.is_named(row.id);
-        if nameless { self.set_nameless_base(row.id, base) } else { self.set_base(row.id, base) }
+        if nameless {
+            self.set_nameless_base(row.id, base)
+        } else {
+            self.set_base(row.id, base)
+        }
         self.bind();
     }
 

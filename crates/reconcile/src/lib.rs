@@ -16,6 +16,7 @@ mod conflict;
 mod digest;
 mod judge;
 mod learn;
+mod nodes;
 mod plan;
 mod proposal;
 mod row;

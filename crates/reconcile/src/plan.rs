@@ -20,7 +20,7 @@ pub enum Step {
     /// Propose a change. A create has the id [`EntryId::TOP`]; whoever sends it draws one.
     Propose {
         /// The proposal.
-        proposal: Proposal,
+        proposal: Box<Proposal>,
         /// The node that it tells of.
         node: Option<NodeId>,
     },
@@ -206,7 +206,7 @@ impl Trees {
     fn plan_withdraw(&self, id: EntryId, remote: &Row) -> Option<Next> {
         self.own(id, CandidateRole::New)?;
         let there = self.node_at(&remote.place).is_some_and(|node| self.unbound.contains_key(&node));
-        (!there).then(|| Next::Do(Step::Propose { proposal: Proposal::Withdraw { id }, node: None }))
+        (!there).then(|| Next::Do(Step::Propose { proposal: Box::new(Proposal::Withdraw { id }), node: None }))
     }
 
     /// On the server, not here, never was.
@@ -248,14 +248,14 @@ impl Trees {
             }
         }
         let proposal = Proposal::Delete { id, base_time: base.content_time, base: base.value.clone() };
-        Next::Do(Step::Propose { proposal, node: None })
+        Next::Do(Step::Propose { proposal: Box::new(proposal), node: None })
     }
 
     /// Whether a new node with the inode of an entry that is gone is not known well enough yet to say what it is.
     fn maybe_moved(&self, base: &crate::Base) -> bool {
-        self.unbound_by_inode.get(&base.inode).is_some_and(|nodes| {
-            nodes.iter().any(|node| self.nodes.get(node).is_some_and(|node| node.value.is_none()))
-        })
+        self.unbound_by_inode
+            .get(&base.inode)
+            .is_some_and(|nodes| nodes.iter().any(|node| self.nodes.get(node).is_some_and(|node| node.value.is_none())))
     }
 
     /// Deleted on the server, and still here.
@@ -284,7 +284,7 @@ impl Trees {
         let Some(base) = self.synced.get(&id) else { return Next::Rest };
         let content = Some(content_change(base, value, it, ask));
         let proposal = Proposal::Change(Change { id, content, place: None, attributes: None });
-        Next::Do(Step::Propose { proposal, node: Some(node) })
+        Next::Do(Step::Propose { proposal: Box::new(proposal), node: Some(node) })
     }
 
     /// Live on the server, synced, and here.
@@ -309,9 +309,9 @@ impl Trees {
             if base.place != remote.place || base.place_time != remote.place_time || self.revert.contains(&id) {
                 return Next::Do(Step::Adopt(id, Aspect::Place));
             }
-        } else if let Some(here) = here.filter(|here| {
-            *here != base.place && remote.place_time <= base.place_time && !self.revert.contains(&id)
-        }) {
+        } else if let Some(here) = here
+            .filter(|here| *here != base.place && remote.place_time <= base.place_time && !self.revert.contains(&id))
+        {
             if self.is_live_directory(here.parent) {
                 place = Some(PlaceChange { base_time: base.place_time, place: here });
             } else {
@@ -339,13 +339,12 @@ impl Trees {
         } else if changed_here && as_remote {
             return Next::Do(Step::Adopt(id, Aspect::Attributes));
         } else if !is_link(value) && if crosses { content.is_some() } else { changed_here } {
-            attributes =
-                Some(AttributesChange { base_time: base.attributes_time, mode: it.mode, mtime: it.mtime });
+            attributes = Some(AttributesChange { base_time: base.attributes_time, mode: it.mode, mtime: it.mtime });
         }
 
         if content.is_some() || place.is_some() || attributes.is_some() {
             let proposal = Proposal::Change(Change { id, content, place, attributes });
-            return Next::Do(Step::Propose { proposal, node: Some(node) });
+            return Next::Do(Step::Propose { proposal: Box::new(proposal), node: Some(node) });
         }
         if wait { Next::Wait } else { Next::Rest }
     }
@@ -417,7 +416,7 @@ impl Trees {
         }
         let proposal =
             Proposal::Create { id: EntryId::TOP, place, value: value.clone(), mode: it.mode, mtime: it.mtime };
-        Next::Do(Step::Propose { proposal, node: Some(node) })
+        Next::Do(Step::Propose { proposal: Box::new(proposal), node: Some(node) })
     }
 
     /// Whether an entry can come to a place on this disk, and what is in the way.

@@ -201,4 +201,3 @@ impl std::fmt::Display for Refusal {
         })
     }
 }
-

@@ -42,7 +42,11 @@ impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for piece in self.0.utf8_chunks() {
             for c in piece.valid().chars() {
-                if c.is_control() || is_bidi_control(c) { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+                if c.is_control() || is_bidi_control(c) {
+                    write!(f, "{}", c.escape_default())?
+                } else {
+                    write!(f, "{c}")?
+                }
             }
             for b in piece.invalid() {
                 write!(f, "\\x{b:02x}")?;
