@@ -98,7 +98,7 @@ fn check(world: &World) {
     }
     // The feed has each row and each conflict once.
     let feed = world.all(0).changes;
-    assert_eq!(feed.len() as u64, number(b'e') + number(b'c'));
+    assert_eq!((feed.len() as u64, number(b'f')), (number(b'e') + number(b'c'), number(b'e') + number(b'c')));
     let open = world.ledger.conflicts(ROOT, None, 4096).unwrap().conflicts.len() as u64;
     let events = world.meta.range(b"o", b"p", 4096).unwrap().len() as u64;
     assert_eq!((counts.conflicts, events), (open, counts.seq), "an event a commit");
