@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a device has to be in sync, unless a test says otherwise.
 const SYNC: Duration = Duration::from_secs(120);
 
+/// How long an agent has to end when its test is over.
+const STOP: Duration = Duration::from_secs(10);
+
 /// A device of a test. Its agent is ended when this is dropped.
 #[derive(Debug)]
 pub struct Device {
@@ -213,5 +216,14 @@ impl Device {
 
     fn answers(&self) -> Result<()> {
         self.quics(["status", "--json"]).map(drop)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // In good order, so that the server need not wait for a device that is silent; else its own drop kills it.
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.stop(STOP);
+        }
     }
 }

@@ -171,7 +171,10 @@ fn two_devices_that_edit_the_same_file_while_apart_conflict_and_keep_both() {
     // Taking one's own side back ends it.
     fs::write(pair.on("plan"), "the left one's plan").unwrap();
     until("the conflict to end by itself", || !pair.left.conflicts().unwrap().contains("plan"));
-    pair.converge();
+    pair.in_sync();
+    for folder in [&pair.here, &pair.there] {
+        assert_eq!(text(folder.join("plan")), "the left one's plan");
+    }
 }
 
 #[test]

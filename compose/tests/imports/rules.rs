@@ -94,18 +94,21 @@ pub(crate) const SEAMS: &[(&str, &[&str], &str)] = &[
     ("crates/kit/src/telemetry/", &["Instant::now"], "measures durations for people"),
     ("crates/kit/src/telemetry.rs", &["std::fs"], "opens the log file"),
     ("crates/kit/src/enrol/", &["rand::rng"], "spreads renewals; no decision hangs on it"),
+    ("crates/kit/src/service/join.rs", &["rand::rng"], "spreads attempts to reach registry-svc"),
+    ("crates/kit/src/members.rs", &["Instant::now"], "tokio's clock, which tests stop: a limit for waiting"),
+    ("crates/kit/src/members/follow.rs", &["Instant::now", "rand::rng"], "the same, and the spread of its attempts"),
     ("crates/meta/src/disk/real.rs", &["std::fs", "getrandom"], "the disk of the journal; sim.rs is the other"),
-    ("crates/chunks/src/segments/disk.rs", &["std::fs", "getrandom"], "the disk of the segments"),
+    ("crates/chunks/src/segments/disk.rs", &["std::fs", "getrandom"], "the disk of the segments; sim.rs is the other"),
     (
         "crates/quic/src/",
-        &["Instant::now", "SystemTime::now", "rand::rng"],
-        "the network; simulations replace it whole",
+        &["Instant::now", "SystemTime::now", "rand::rng", "rand::random"],
+        "the network, replaced whole",
     ),
-    ("client/src/folder/", &["std::fs"], "the user's files; the simulation has a folder of its own"),
+    ("client/src/folder/", &["std::fs", "SystemTime::now"], "the user's files; the simulation has a folder of its own"),
+    ("client/src/transfer/", &["std::fs"], "reads and writes of contents round the stepped engine"),
+    ("client/src/watch.rs", &["Instant::now"], "the watcher's pauses; what it sees is only a hint"),
     ("client/src/home.rs", &["std::fs"], "the agent's own directory, opened before anything is stepped"),
-    ("client/src/home/", &["std::fs"], "the same"),
-    ("client/src/agent/", &["Instant::now", "rand::rng"], "the threads round the stepped engine"),
-    ("sync-svc/src/clock.rs", &["SystemTime::now"], "the clock itself"),
+    ("client/src/agent/", &["Instant::now", "rand::rng", "std::fs"], "the threads round the stepped engine"),
 ];
 
 /// Lines that a file, and a `main.rs`, may have.
