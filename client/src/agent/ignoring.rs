@@ -43,10 +43,10 @@ impl Rules {
         Ok(Self { tree, own, loaded: Arc::new(Mutex::new(loaded)), watcher: Arc::default() })
     }
 
-    /// Says which directories need not be watched.
+    /// Says what the watcher need not tell of.
     pub(super) fn skip(&self) -> Skip {
         let (tree, loaded) = (self.tree.clone(), self.loaded.clone());
-        Arc::new(move |path| judge(&tree, &loaded, path, true))
+        Arc::new(move |path, directory| judge(&tree, &loaded, path, directory))
     }
 
     /// The watcher that is told when the rules change; it lives as long as the rules do.
@@ -105,11 +105,6 @@ impl Loaded {
 /// What lies where the ignore file of a directory would be.
 fn look(tree: &Tree, dir: &RelPath) -> Option<Stat> {
     tree.look(&Spot { dir: dir.clone(), name: ignore_file()? }).ok().flatten()
-}
-
-/// The ignore file of a directory: the watcher tells of directories, and rules are read from files.
-pub(super) fn file_in(dir: &RelPath) -> Option<RelPath> {
-    Some(dir.join(&ignore_file()?))
 }
 
 fn ignore_file() -> Option<Name> {
@@ -196,7 +191,7 @@ mod tests {
         std::fs::write(dir.path().join("a/.quicsignore"), "x\n").unwrap();
         assert!(rules.touched(&path("a/.quicsignore")));
         assert!(rules.ignored(&path("a/x"), false) && !rules.ignored(&path("a/b/deep"), false));
-        assert!(rules.skip()(&path("a/x")), "the watcher is told the same");
+        assert!(rules.skip()(&path("a/x"), false), "the watcher is told the same");
         std::fs::remove_file(dir.path().join("a/.quicsignore")).unwrap();
         assert!(rules.touched(&path("a/.quicsignore")));
         assert!(!rules.ignored(&path("a/x"), false));

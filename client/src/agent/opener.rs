@@ -18,7 +18,7 @@ use super::meter::Meter;
 use super::outbox::Outbox;
 use super::root::Root;
 use super::thread::{Opened, Unopened};
-use super::{Core, ignoring, start, upkeep};
+use super::{Core, start, upkeep};
 use crate::engine::{Config, Engine, Event};
 use crate::folder::{Disk, Tree};
 use crate::watch::{Seen, Watcher};
@@ -98,10 +98,7 @@ impl Opener {
     fn watch(&self, tree: &Arc<Tree>, rules: &Rules) {
         let (inbox, limited) = (self.inbox.clone(), self.limited.clone());
         let on = move |seen| match seen {
-            Seen::Touched(mut dirs) | Seen::Writing(mut dirs) => {
-                dirs.extend(dirs.iter().filter_map(ignoring::file_in).collect::<Vec<_>>());
-                inbox.touch(Event::Touched(dirs));
-            }
+            Seen::Touched(paths) | Seen::Writing(paths) => inbox.touch(Event::Touched(paths)),
             Seen::Overflow => inbox.touch(Event::Overflow),
             Seen::Limited => limited.store(true, Ordering::Relaxed),
         };

@@ -105,9 +105,12 @@ impl Bar {
             return;
         }
         let (name, style) = (self.name, &self.style);
-        let bar = self
-            .shown
-            .get_or_insert_with(|| all.add(ProgressBar::new(total).with_style(style.clone()).with_prefix(name)));
+        let bar = self.shown.get_or_insert_with(|| {
+            let bar = ProgressBar::new(total).with_style(style.clone()).with_prefix(name).with_position(done);
+            // What was done before it is shown says nothing of the rate.
+            bar.reset_eta();
+            all.add(bar)
+        });
         bar.set_length(total);
         if done < bar.position() {
             // Other work: rate and remaining time begin anew.
