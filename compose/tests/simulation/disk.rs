@@ -25,7 +25,7 @@ pub struct Inode {
 impl Inode {
     pub fn size(&self) -> u64 {
         let len = self.token.len() as u64;
-        if self.big { len + 100_000 } else { len }
+        if self.big { BIG as u64 } else { len }
     }
 
     pub fn content(&self) -> Digest {
@@ -33,13 +33,28 @@ impl Inode {
     }
 }
 
+/// The bytes of a token: small ones are themselves, big ones do not fit into a message.
+pub fn bytes_of(token: &str, big: bool) -> Vec<u8> {
+    let mut bytes = token.as_bytes().to_vec();
+    if big {
+        bytes.resize(BIG, b'.');
+    }
+    bytes
+}
+
+const BIG: usize = 20_000;
+
 /// The content id of a token.
 pub fn content_of(token: &str, big: bool) -> Digest {
-    if big {
-        Digest::of(format!("big {token}").as_bytes())
-    } else {
-        quics_chunks::inline_content(token.as_bytes()).expect("tokens are small").0
+    let mut pages = Vec::new();
+    let mut builder = quics_chunks::ManifestBuilder::new();
+    for chunk in quics_chunks::Chunker::new(std::io::Cursor::new(bytes_of(token, big))) {
+        let chunk = chunk.expect("memory is read");
+        builder
+            .push(chunk.digest, u32::try_from(chunk.data.len()).expect("a chunk is small"), &mut pages)
+            .expect("a chunk is pushed");
     }
+    builder.finish(&mut pages).expect("a small file has a manifest").content
 }
 
 /// All inodes of one device.

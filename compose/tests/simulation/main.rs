@@ -1,25 +1,27 @@
 //! The deterministic simulation: real engines, hostile timing, one seed a history.
 
 mod disk;
+mod real;
 mod server;
 mod world;
 
+use server::Side;
 use world::{Plan, World};
 
-fn run(plan: Plan) -> String {
-    let mut world = World::new(plan);
+fn run<S: Side>(plan: Plan) -> String {
+    let mut world = World::<S>::new(plan);
     world.loud = std::env::var_os("QUICS_SIM_LOUD").is_some();
     world.run();
     world.trace
 }
 
-fn seeds(devices: usize, steps: usize, count: u64) {
+fn seeds<S: Side>(devices: usize, steps: usize, count: u64) {
     let first: u64 = std::env::var("QUICS_SIM_FIRST").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let count = std::env::var("QUICS_SIM_COUNT").ok().and_then(|text| text.parse().ok()).unwrap_or(count);
     let mut failed = Vec::new();
     for seed in first..first + count {
         let plan = Plan { seed, devices, steps };
-        let result = std::panic::catch_unwind(|| (run(plan), run(plan)));
+        let result = std::panic::catch_unwind(|| (run::<S>(plan), run::<S>(plan)));
         match result {
             Ok((once, again)) => assert_eq!(once, again, "seed {seed} does not replay"),
             Err(_) => failed.push(seed),
@@ -28,12 +30,24 @@ fn seeds(devices: usize, steps: usize, count: u64) {
     assert!(failed.is_empty(), "{} of {count} seeds fail with {devices} devices: {failed:?}", failed.len());
 }
 
+/// The rules, with people who answer: the accept rule over a plain map.
 #[test]
 fn two_devices_converge_and_nothing_is_lost() {
-    seeds(2, 120, 500);
+    seeds::<server::Server>(2, 120, 500);
 }
 
 #[test]
 fn three_devices_converge_and_nothing_is_lost() {
-    seeds(3, 200, 500);
+    seeds::<server::Server>(3, 200, 250);
+}
+
+/// sync-svc's own ledger, which dies now and then.
+#[test]
+fn two_devices_and_the_real_ledger_converge() {
+    seeds::<real::Real>(2, 90, 300);
+}
+
+#[test]
+fn three_devices_and_the_real_ledger_converge() {
+    seeds::<real::Real>(3, 120, 150);
 }

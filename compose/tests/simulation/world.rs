@@ -8,17 +8,15 @@ use std::sync::{Arc, Mutex};
 use quics_client::engine::{Action, Config, Engine, Event, Everything, Ingested, Ticket};
 use quics_client::folder::Kind;
 use quics_meta::Memory;
-use quics_reconcile::{CandidateRole, RootDigest, Value};
-use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Name, RootId};
+use quics_reconcile::Value;
+use quics_types::{Cursor, DeviceId, Digest, EntryId, Name, RootId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::disk::{SimFolder, TOP, Tree, content_of};
-use crate::server::Server;
+use crate::server::Side;
 
-const ROOT: RootId = RootId::from_bytes([7; 16]);
-const EPOCH: Epoch = Epoch(1);
-
+pub const ROOT: RootId = RootId::from_bytes([7; 16]);
 /// What is asked of a seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -40,10 +38,10 @@ struct Device {
     starts: u64,
 }
 
-pub struct World {
+pub struct World<S> {
     plan: Plan,
     random: StdRng,
-    server: Server,
+    server: S,
     devices: Vec<Device>,
     tokens: u64,
     all: BTreeSet<Digest>,
@@ -71,7 +69,7 @@ fn open(id: DeviceId, folder: &SimFolder, store: &Arc<Memory>, seed: u64) -> Eng
     Engine::open(config, Box::new(folder.clone()), Box::new(Everything), store.clone(), bytes).expect("the store opens")
 }
 
-impl World {
+impl<S: Side> World<S> {
     pub fn new(plan: Plan) -> Self {
         let devices = (0..plan.devices)
             .map(|number| {
@@ -86,7 +84,7 @@ impl World {
         Self {
             plan,
             random: StdRng::seed_from_u64(plan.seed),
-            server: Server::default(),
+            server: S::default(),
             devices,
             tokens: 0,
             all: BTreeSet::new(),
@@ -107,12 +105,23 @@ impl World {
                 0..45 => self.user(device),
                 45..90 => self.work(device),
                 90..93 => self.crash(device),
-                93..96 => self.cut(device),
+                93..95 => self.cut(device),
+                95..96 => self.server_dies(),
                 _ => self.answer_one(),
             }
         }
         self.settle();
         self.check();
+    }
+
+    /// The server starts anew; every connection is gone.
+    fn server_dies(&mut self) {
+        if self.server.crash() {
+            say!(self, "the server dies");
+            for device in 0..self.devices.len() {
+                self.cut(device);
+            }
+        }
     }
 
     // ---- users
@@ -241,16 +250,17 @@ impl World {
     }
 
     fn answer_one(&mut self) {
-        let open: Vec<EntryId> = self.server.conflicts.keys().copied().collect();
-        let Some(id) = self.pick(&open) else { return };
-        let keys: Vec<(DeviceId, CandidateRole)> = self.server.conflicts[&id].candidates.keys().copied().collect();
+        let open = self.server.open();
+        let Some((id, keys)) = self.pick(&open) else { return };
         let choice = match self.random.random_range(0..3) {
             0 => None,
             1 => Some(None),
             _ => self.pick(&keys).map(Some),
         };
         say!(self, "answer {id} {choice:?}");
-        self.server.resolve(id, choice);
+        if !self.server.resolve(id, choice) {
+            say!(self, "nobody can answer yet");
+        }
     }
 
     // ---- devices
@@ -366,7 +376,9 @@ impl World {
         let id = self.devices[device].id;
         match action {
             Action::Resume { incarnation } => {
-                let told = self.server.resume(id, incarnation);
+                let Some(told) = self.server.resume(id, incarnation) else {
+                    return self.devices[device].back.push_back(Event::Fenced);
+                };
                 let it = &mut self.devices[device];
                 for ((incarnation, seq), proposal, verdict) in told {
                     it.back.push_back(Event::Verdict { incarnation, seq, proposal: Some(proposal), verdict });
@@ -383,26 +395,33 @@ impl World {
                 self.devices[device].back.push_back(event);
             }
             Action::Subscribe { cursor } => {
-                self.devices[device].subscribed = Some(usize::try_from(cursor.seq).unwrap());
+                if self.server.knows(cursor) {
+                    self.devices[device].subscribed = Some(usize::try_from(cursor.seq).unwrap());
+                } else {
+                    self.devices[device].back.push_back(Event::CursorUnknown);
+                }
             }
             Action::Snapshot => {
                 let to = self.server.len();
-                let cursor = Cursor { epoch: EPOCH, seq: to as u64 };
+                let cursor = Cursor { epoch: self.server.epoch(), seq: to as u64 };
                 let records = self.server.feed(0, to);
                 self.devices[device].back.push_back(Event::Snapshot { records, finish: Some(cursor) });
             }
             Action::Ingest { ticket, expected, .. } => {
                 let tree = self.devices[device].folder.tree();
                 let staged = tree.walk_from(crate::disk::STAGE);
-                let found =
-                    tree.walk().into_iter().chain(staged).map(|it| it.2).find(|inode| *inode == expected.inode);
+                let found = tree.walk().into_iter().chain(staged).map(|it| it.2).find(|inode| *inode == expected.inode);
                 let result = match found.map(|inode| (tree.stat(inode), tree.inodes[&inode].clone())) {
                     Some((stat, it)) if stat.same_content(&expected) => {
                         Ok(Ingested { content: it.content(), size: it.size(), stat })
                     }
                     _ => Err(quics_client::engine::IngestFailure::Changed),
                 };
+                let found = found.map(|inode| tree.inodes[&inode].clone());
                 drop(tree);
+                if let (Ok(_), Some(it)) = (&result, found) {
+                    self.server.ingest(&it.token, it.big);
+                }
                 self.devices[device].back.push_back(Event::Ingested { ticket, result });
             }
             Action::Fetch { ticket, content, .. } => self.fetch(device, ticket, content),
@@ -434,18 +453,15 @@ impl World {
         let end = self.server.len();
         let to = if self.chance(70) { end } else { self.random.random_range(from..=end) };
         let records = self.server.feed(from, to);
-        let cursor = Cursor { epoch: EPOCH, seq: to as u64 };
-        let mut digest = RootDigest::EMPTY;
-        let live: Vec<_> = self.server.rows.values().filter(|row| !row.dead).collect();
-        live.iter().for_each(|row| digest.add(row));
-        let count = live.len() as u64;
+        let cursor = Cursor { epoch: self.server.epoch(), seq: to as u64 };
+        let (digest, count) = self.server.level();
         let it = &mut self.devices[device];
         it.subscribed = Some(to);
         if !records.is_empty() {
             it.back.push_back(Event::Changes { records, cursor });
         }
         if to == end {
-            it.back.push_back(Event::Level { cursor, digest: *digest.as_bytes(), count });
+            it.back.push_back(Event::Level { cursor, digest, count });
         }
     }
 
@@ -482,6 +498,8 @@ impl World {
             }
             // A problem that is tried again from time to time is at rest, too.
             if idle > 300 {
+                let status = self.devices[device].engine.status();
+                say!(self, "D{} rests: {status:?}", device + 1);
                 break;
             }
         }
@@ -497,10 +515,10 @@ impl World {
             if did {
                 continue;
             }
-            if self.server.conflicts.is_empty() {
+            if self.server.open().is_empty() || !self.server.can_answer() {
                 return;
             }
-            while !self.server.conflicts.is_empty() {
+            while !self.server.open().is_empty() {
                 self.answer_one();
             }
         }
@@ -518,7 +536,8 @@ impl World {
     }
 
     fn wanted(&self) -> BTreeMap<String, (Kind, Digest, u32)> {
-        let rows = &self.server.rows;
+        let rows: BTreeMap<EntryId, quics_reconcile::Row> =
+            self.server.rows().into_iter().map(|row| (row.id, row)).collect();
         let mut wanted = BTreeMap::new();
         for row in rows.values().filter(|row| !row.dead) {
             let (mut parts, mut at) = (vec![row.place.name.to_string()], row.place.parent);
@@ -545,7 +564,8 @@ impl World {
 
     fn check(&mut self) {
         let wanted = self.wanted();
-        for device in 0..self.devices.len() {
+        let agreed = self.server.open().is_empty();
+        for device in (0..self.devices.len()).filter(|_| agreed) {
             let view = self.view(device);
             assert_eq!(view, wanted, "D{} is not what the server has", device + 1);
             let tree = self.devices[device].folder.tree();
@@ -556,15 +576,22 @@ impl World {
             let last = times.insert(row.id, row.time.0).unwrap_or(0);
             assert_eq!(row.time.0, last + 1, "a gap in the logical times of {:?}", row.id);
         }
-        let lost: Vec<_> =
-            self.all.iter().filter(|it| !self.known.contains(it) && !self.server.kept.contains(it)).collect();
+        // Where a person has to answer first, what waits behind the question is still on its device's disk.
+        let waiting: BTreeSet<Digest> = (0..self.devices.len())
+            .filter(|_| !agreed)
+            .flat_map(|device| self.view(device).into_values().map(|it| it.1))
+            .collect();
+        let there = |it: &&Digest| self.known.contains(it) || self.server.sets().0.contains(it) || waiting.contains(it);
+        let lost: Vec<_> = self.all.iter().filter(|it| !there(it)).collect();
         assert!(lost.is_empty(), "lost contents: {lost:?}");
-        let live: BTreeSet<Digest> = wanted.values().map(|it| it.1).collect();
+        let mut live: BTreeSet<Digest> = wanted.values().map(|it| it.1).collect();
+        live.extend(self.server.candidates());
         let gone: Vec<_> = self
             .server
-            .replaced
+            .sets()
+            .1
             .iter()
-            .filter(|it| !self.known.contains(it) && !self.server.asked.contains(it) && !live.contains(it))
+            .filter(|it| !self.known.contains(it) && !self.server.sets().2.contains(it) && !live.contains(it))
             .collect();
         assert!(gone.is_empty(), "contents that nobody took away are gone: {gone:?}");
     }
