@@ -1,5 +1,5 @@
 //! Starts the services in order, each when the one before it is ready, and starts again what ends by itself, with
-//! growing pauses and not for ever. Ending goes the other way round.
+//! growing pauses and not for ever.
 
 mod child;
 mod patience;
@@ -106,13 +106,12 @@ impl Supervisor {
         }
     }
 
-    /// Ends all services, the last one first, and waits for them.
+    /// Ends all services and waits for them. All at once: each tells the others that it goes while they can still hear
+    /// it; none waits for one that has gone without a word.
     pub async fn stop(&mut self) {
-        while let Some(stop) = self.stops.pop() {
-            stop.cancel();
-            // A service that had failed has told so; each ends within its own time limit.
-            let _ = self.tasks.join_next().await;
-        }
+        self.stops.drain(..).for_each(|stop| stop.cancel());
+        // A service that had failed has told so; each ends within its own time limit.
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 

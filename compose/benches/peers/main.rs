@@ -1,0 +1,44 @@
+//! The first figures, side by side with what people use today and with what the machine can do at all, in one run.
+//!
+//! ```text
+//! cargo bench -p quics-stack --bench peers                  everything, sized for a coffee
+//! cargo bench -p quics-stack --bench peers -- P1 P3         some of it
+//! cargo bench -p quics-stack --bench peers -- --full        the sizes of the targets: 4 GiB, 10 GiB
+//! ```
+//!
+//! Peers are run where they are installed (`rsync` and `sshd`; `syncthing`), tuned in their favour: rsync over a
+//! connection that is kept open, Syncthing with its shortest watcher delay. Runs of the contestants take turns. Times
+//! are medians with minimum and maximum; nothing here asserts, it prints.
+
+mod contest;
+mod limits;
+mod quics;
+mod rsync;
+mod syncthing;
+mod table;
+mod wire;
+mod work;
+
+use std::{env, path::PathBuf};
+
+use anyhow::Result;
+
+use contest::Sizes;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let full = arguments.iter().any(|argument| argument == "--full");
+    let wanted: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
+    let sizes = if full { Sizes::full() } else { Sizes::short() };
+    let mut places = vec![("disk", env::temp_dir())];
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() {
+        places.push(("tmpfs", memory));
+    }
+    println!("{sizes}");
+    for (place, directory) in places {
+        work::run(place, &directory, &sizes, &|name| wanted.is_empty() || wanted.contains(&name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! The pieces of work, each done by all contestants in turn.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{
+    contest::{Contestant, Sizes, look, until_shown},
+    limits,
+    quics::Quics,
+    rsync::Rsync,
+    syncthing::Syncthing,
+    table::{self, Row},
+    wire,
+};
+
+/// The most memory that the agent and sync-svc may use each (P14).
+const MEMORY: u64 = 150 << 20;
+
+/// Does all wanted work in directories below `base`.
+pub(crate) fn run(place: &str, base: &Path, sizes: &Sizes, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+    if wanted("P1") {
+        edits(place, base, sizes)?;
+    }
+    if wanted("P2") || wanted("P14") {
+        large(place, base, sizes)?;
+    }
+    if wanted("P3") {
+        small(place, base, sizes)?;
+    }
+    if wanted("P4") {
+        inserted(place, base, sizes)?;
+    }
+    if wanted("P5") {
+        moved(place, base, sizes)?;
+    }
+    if wanted("P8") {
+        meanwhile(place, base, sizes)?;
+    }
+    Ok(())
+}
+
+/// Everybody who is installed, ours first.
+fn contestants(base: &Path, rsync: &[&[&str]]) -> Result<Vec<Box<dyn Contestant>>> {
+    let mut all: Vec<Box<dyn Contestant>> = vec![Box::new(Quics::start(base)?)];
+    if Rsync::is_there() {
+        for options in rsync {
+            all.push(Box::new(Rsync::start(base, options)?));
+        }
+    } else {
+        println!("rsync over ssh: not here (rsync, sshd and the right to start it are needed)");
+    }
+    if Syncthing::is_there() {
+        all.push(Box::new(Syncthing::start(base)?));
+    } else {
+        println!("Syncthing: not here");
+    }
+    Ok(all)
+}
+
+/// Makes one change with each contestant in turn, so many rounds; `change` returns the names to wait for.
+fn rounds(
+    all: &mut [Box<dyn Contestant>],
+    rounds: usize,
+    amount: Option<(f64, &'static str)>,
+    mut change: impl FnMut(&Path, usize) -> Result<Vec<PathBuf>>,
+) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = all.iter().map(|one| Row { amount, ..Row::new(one.name()) }).collect();
+    for round in 0..rounds {
+        for (contestant, row) in all.iter_mut().zip(&mut rows) {
+            let source = contestant.source().to_owned();
+            let begun = Instant::now();
+            let names = change(&source, round)?;
+            // What a move or a prepared file costs the one who makes it is no part of the way; see `change`.
+            let since = if names.len() > 1 { begun } else { Instant::now() };
+            contestant.carry()?;
+            row.times.push(until_shown(contestant.as_ref(), &names, since)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn edits(place: &str, base: &Path, sizes: &Sizes) -> Result<()> {
+    let mut all = contestants(base, &[&[]])?;
+    let rows = paced_edits(&mut all, sizes.edits, Duration::from_millis(100))?;
+    let disk = Row::of("the disk: append 4.6 KiB + fdatasync", limits::appends(base, 200)?);
+    let allowed = Duration::from_millis(10).max(disk.median() * 4);
+    let (p50, p99) = (rows[0].median(), rows[0].quantile(0.99));
+    table::print(place, "P1: a 4 KiB edit on A is visible on B, durable", &[rows, vec![disk]].concat());
+    table::verdict(&format!("p50 at most {allowed:?}"), p50 <= allowed, &format!("{p50:?}"));
+    table::verdict(
+        "p99 at most 3 times p50",
+        p99 <= p50 * 3,
+        &format!("{:.1} times", p99.as_secs_f64() / p50.as_secs_f64()),
+    );
+    Ok(())
+}
+
+/// Edits 20 files in turn, one every `pace`.
+fn paced_edits(all: &mut [Box<dyn Contestant>], edits: usize, pace: Duration) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for contestant in all.iter_mut() {
+        let mut row = Row::new(contestant.name());
+        for number in 0..20 + edits {
+            let begun = Instant::now();
+            let name = PathBuf::from(format!("edited{}", number % 20));
+            random_file(&contestant.source().join(&name), 4096)?;
+            let since = Instant::now();
+            contestant.carry()?;
+            let took = until_shown(contestant.as_ref(), &[name], since)?;
+            // The first twenty make the files.
+            if number >= 20 {
+                row.times.push(took);
+            }
+            thread::sleep(pace.saturating_sub(begun.elapsed()));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn large(place: &str, base: &Path, sizes: &Sizes) -> Result<()> {
+    let mut all = contestants(base, &[&[]])?;
+    let amount = Some((sizes.large as f64 / 1e6, "MB"));
+    let size = sizes.large;
+    let rows = rounds(&mut all, sizes.rounds, amount, |source, round| {
+        // Made beside the folder and moved into it, so that writing it is not counted.
+        let beside = source.with_extension("beside");
+        random_file(&beside, size)?;
+        let name = format!("large{round}");
+        fs::rename(&beside, source.join(&name))?;
+        if round > 0 {
+            fs::remove_file(source.join(format!("large{}", round - 1)))?;
+        }
+        Ok(vec![PathBuf::from(name)])
+    })?;
+    let memory = all[0].memory();
+    drop(all);
+    let limit = |name: &str, one: &mut dyn FnMut() -> Result<Duration>| -> Result<Row> {
+        let times: Result<Vec<Duration>> = (0..sizes.rounds).map(|_| one()).collect();
+        Ok(Row { amount, ..Row::of(name, times?) })
+    };
+    let wires = [
+        limit("one raw quinn stream, MTU 1452", &mut || wire::raw_stream(size, wire::ETHERNET))?,
+        limit("one raw quinn stream, loopback's MTU", &mut || wire::raw_stream(size, wire::LOOPBACK))?,
+    ];
+    let disk = limit("the disk: written once, fsync", &mut || limits::large(base, size))?;
+    let ours = rows[0].median().as_secs_f64();
+    let against = |row: &Row| row.median().as_secs_f64() / ours;
+    let shares: Vec<f64> = wires.iter().chain([&disk]).map(against).collect();
+    let peers: Vec<(String, f64)> = rows[1..].iter().map(|row| (row.name.clone(), against(row))).collect();
+    let title = format!("P2: one new file of {} MiB, A to server to B", size >> 20);
+    table::print(place, &title, &[rows, wires.to_vec(), vec![disk]].concat());
+    if place == "tmpfs" {
+        // Two hops that run one after the other would have half of the stream's rate end to end.
+        table::verdict(
+            "each hop at least 0.75 of raw quinn at MTU 1452",
+            shares[0] * 2.0 >= 0.75,
+            &format!("{:.2} end to end", shares[0]),
+        );
+        table::verdict(
+            "each hop at least 0.5 of raw quinn at loopback's MTU",
+            shares[1] * 2.0 >= 0.5,
+            &format!("{:.2} end to end", shares[1]),
+        );
+        for (name, times) in peers {
+            let wanted = if name.starts_with("rsync") { 4.0 } else { 3.0 };
+            table::verdict(&format!("at least {wanted} times {name}"), times >= wanted, &format!("{times:.1} times"));
+        }
+    } else {
+        table::verdict("at least 0.9 of what the disk writes", shares[2] >= 0.9, &format!("{:.2}", shares[2]));
+    }
+    for (name, peak) in memory {
+        if name != "registry-svc" {
+            table::verdict(&format!("P14: {name} within 150 MiB"), peak <= MEMORY, &format!("{} MiB", peak >> 20));
+        }
+    }
+    Ok(())
+}
+
+fn small(place: &str, base: &Path, sizes: &Sizes) -> Result<()> {
+    let options: &[&[&str]] = &[&[], &["--fsync"]];
+    let mut all = contestants(base, options)?;
+    let amount = Some((sizes.files as f64, "files"));
+    let rows = rounds(&mut all, sizes.rounds, amount, |source, round| {
+        let beside = source.with_extension("beside");
+        fs::create_dir(&beside)?;
+        for number in 0..sizes.files {
+            random_file(&beside.join(number.to_string()), 4096)?;
+        }
+        let name = format!("small{round}");
+        fs::rename(&beside, source.join(&name))?;
+        Ok((0..sizes.files).map(|number| Path::new(&name).join(number.to_string())).collect())
+    })?;
+    drop(all);
+    let limit: Result<Vec<Duration>> = (0..sizes.rounds).map(|_| limits::small(base, sizes.files)).collect();
+    let disk = Row { amount, ..Row::of("the disk: staged, syncfs a batch, renamed", limit?) };
+    let ours = rows[0].median().as_secs_f64();
+    let rate = sizes.files as f64 / ours;
+    let share = disk.median().as_secs_f64() / ours;
+    let peers: Vec<(String, f64)> =
+        rows[1..].iter().map(|row| (row.name.clone(), row.median().as_secs_f64() / ours)).collect();
+    let title = format!("P3: {} new files of 4 KiB, A to server to B", sizes.files);
+    table::print(place, &title, &[rows, vec![disk]].concat());
+    if place == "tmpfs" {
+        table::verdict("at least 5 000 files/s end to end", rate >= 5000.0, &format!("{rate:.0} files/s"));
+    } else {
+        table::verdict("at least 0.7 of the disk's limit", share >= 0.7, &format!("{share:.2}"));
+        for (name, times) in peers {
+            let wanted = if name.contains("fsync") {
+                3.0
+            } else if name.starts_with("rsync") {
+                continue;
+            } else {
+                4.0
+            };
+            table::verdict(&format!("at least {wanted} times {name}"), times >= wanted, &format!("{times:.1} times"));
+        }
+    }
+    Ok(())
+}
+
+fn inserted(place: &str, base: &Path, sizes: &Sizes) -> Result<()> {
+    let mut all = contestants(base, &[&["--checksum"]])?;
+    let size = sizes.inserted;
+    rounds(&mut all, 1, None, |source, _| {
+        let beside = source.with_extension("beside");
+        random_file(&beside, size)?;
+        fs::rename(&beside, source.join("image"))?;
+        Ok(vec![PathBuf::from("image")])
+    })?;
+    let rows = rounds(&mut all, sizes.rounds, None, |source, round| {
+        let beside = source.with_extension("beside");
+        let mut next = File::create(&beside)?;
+        next.write_all(&[b'a' + u8::try_from(round % 26)?])?;
+        io::copy(&mut File::open(source.join("image"))?, &mut next)?;
+        drop(next);
+        fs::rename(&beside, source.join("image"))?;
+        Ok(vec![PathBuf::from("image")])
+    })?;
+    let against = rows.get(1).map(|row| rows[0].median().as_secs_f64() / row.median().as_secs_f64().max(1e-9));
+    table::print(place, &format!("P4: one byte inserted at the head of a file of {} MiB", size >> 20), &rows);
+    if let Some(times) = against {
+        table::verdict("at most 0.5 of rsync's time", times <= 0.5, &format!("{times:.2}"));
+    }
+    Ok(())
+}
+
+fn moved(place: &str, base: &Path, sizes: &Sizes) -> Result<()> {
+    const FILES: u64 = 10_000;
+    let mut all = contestants(base, &[&[]])?;
+    let names = |directory: &str| -> Vec<PathBuf> {
+        (0..FILES).map(|number| Path::new(directory).join(number.to_string())).collect()
+    };
+    rounds(&mut all, 1, None, |source, _| {
+        let beside = source.with_extension("beside");
+        fs::create_dir(&beside)?;
+        for number in 0..FILES {
+            random_file(&beside.join(number.to_string()), sizes.moved)?;
+        }
+        fs::rename(&beside, source.join("place0"))?;
+        Ok(names("place0"))
+    })?;
+    let rows = rounds(&mut all, sizes.rounds, None, |source, round| {
+        fs::rename(source.join(format!("place{round}")), source.join(format!("place{}", round + 1)))?;
+        Ok(names(&format!("place{}", round + 1)))
+    })?;
+    let took = rows[0].median();
+    table::print(place, &format!("P5: a directory of {FILES} files of {} KiB is moved", sizes.moved >> 10), &rows);
+    table::verdict("at most 1 s", took <= Duration::from_secs(1), &format!("{took:?}"));
+    Ok(())
+}
+
+fn meanwhile(place: &str, base: &Path, sizes: &Sizes) -> Result<()> {
+    let mut all: Vec<Box<dyn Contestant>> = vec![Box::new(Quics::start(base)?)];
+    let mut rows = paced_edits(&mut all, sizes.edits, Duration::from_millis(100))?;
+    rows[0].name = "quics, idle".to_owned();
+    let source = all[0].source().to_owned();
+    let beside = source.with_extension("beside");
+    random_file(&beside, sizes.meanwhile)?;
+    fs::rename(&beside, source.join("large"))?;
+    let mut busy = paced_edits(&mut all, sizes.edits, Duration::from_millis(20))?.remove(0);
+    let still = look(&all[0].target().join("large")).is_none();
+    busy.name = format!(
+        "quics, while a large file goes up{}",
+        if still { "" } else { " (it was through before the last edit)" }
+    );
+    let (idle, loaded) = (rows[0].quantile(0.99), busy.quantile(0.99));
+    rows.push(busy);
+    table::print(place, "P8: 4 KiB edits while a large file goes up from the same device", &rows);
+    let times = loaded.as_secs_f64() / idle.as_secs_f64();
+    table::verdict("p99 at most 3 times that of idle", times <= 3.0, &format!("{times:.1} times"));
+    Ok(())
+}
+
+fn random_file(path: &Path, bytes: u64) -> Result<()> {
+    io::copy(&mut File::open("/dev/urandom")?.take(bytes), &mut File::create(path)?)?;
+    Ok(())
+}
