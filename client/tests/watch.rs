@@ -31,7 +31,13 @@ fn watched(prepare: impl FnOnce(&Path)) -> Watched {
     prepare(place.path());
     let disk = Disk::create(place.path(), RootId::from_bytes([7; 16])).unwrap();
     let (sender, seen) = mpsc::channel();
-    let skip = Arc::new(|dir: &RelPath| dir.as_bytes().ends_with(b"skipped"));
+    let skip = Arc::new(|path: &RelPath, directory: bool| {
+        let mut names: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();
+        if !directory {
+            names.pop();
+        }
+        names.contains(&&b"skipped"[..])
+    });
     let watcher = Watcher::start(disk.tree(), skip, move |what| _ = sender.send(what)).unwrap();
     Watched { place, disk, seen, watcher }
 }
@@ -57,36 +63,56 @@ impl Watched {
         }
     }
 
-    fn until_touched(&self, dir: &str) -> Vec<Seen> {
-        let dir = path(dir);
-        self.until(|seen| matches!(seen, Seen::Touched(dirs) if dirs.contains(&dir)))
+    fn until_touched(&self, paths: &[&str]) -> Vec<Seen> {
+        let paths: Vec<RelPath> = paths.iter().map(|text| path(text)).collect();
+        self.until(|seen| matches!(seen, Seen::Touched(found) if paths.iter().all(|path| found.contains(path))))
     }
 
     /// Makes a mark that is seen after everything before it.
     fn all_before_a_mark(&self) -> Vec<Seen> {
         fs::create_dir(self.at("mark")).unwrap();
-        self.until_touched("mark")
+        self.until_touched(&["mark"])
     }
 }
 
+/// Whether something was said of a path or of what is below.
+fn names(seen: &[Seen], within: &str) -> bool {
+    let within = path(within);
+    seen.iter().any(|seen| match seen {
+        Seen::Touched(paths) | Seen::Writing(paths) => paths.iter().any(|path| path.is_within(&within)),
+        Seen::Overflow | Seen::Limited => true,
+    })
+}
+
 #[test]
-fn every_kind_of_change_is_seen_in_its_directory() {
+fn every_kind_of_change_is_seen_at_its_path() {
     let watched = watched(|place| {
         fs::create_dir_all(place.join("a/b")).unwrap();
         fs::write(place.join("a/old"), "x").unwrap();
         fs::write(place.join("a/b/old"), "x").unwrap();
     });
-    assert_eq!(watched.watcher.watched(), 3);
     fs::write(watched.at("a/b/new"), "x").unwrap();
-    watched.until_touched("a/b");
+    let seen = watched.until_touched(&["a/b/new"]);
+    assert_eq!(seen, [Seen::Touched(vec![path("a/b/new")])], "and nothing else is said");
     fs::remove_file(watched.at("a/b/old")).unwrap();
-    watched.until_touched("a/b");
+    watched.until_touched(&["a/b/old"]);
     fs::rename(watched.at("a/old"), watched.at("top")).unwrap();
-    let dirs = [RelPath::root(), path("a")];
-    watched.until(|seen| matches!(seen, Seen::Touched(found) if dirs.iter().all(|dir| found.contains(dir))));
+    watched.until_touched(&["a/old", "top"]);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(watched.at("a/b/new"), mode).unwrap();
-    watched.until_touched("a/b");
+    watched.until_touched(&["a/b/new"]);
+    fs::remove_dir_all(watched.at("a/b")).unwrap();
+    watched.until_touched(&["a/b"]);
+}
+
+#[test]
+fn what_nobody_closes_is_seen_without_waiting_for_it() {
+    let watched = watched(|place| fs::write(place.join("file"), "x").unwrap());
+    std::os::unix::fs::symlink("nowhere", watched.at("link")).unwrap();
+    let mut seen = watched.until_touched(&["link"]);
+    fs::hard_link(watched.at("file"), watched.at("second")).unwrap();
+    seen.extend(watched.until_touched(&["second"]));
+    assert!(!seen.iter().any(|seen| matches!(seen, Seen::Writing(_))), "{seen:?}");
 }
 
 #[test]
@@ -95,34 +121,47 @@ fn new_directories_are_watched_with_all_that_is_in_them() {
     let outside = tempfile::tempdir_in(watched.place.path().parent().unwrap()).unwrap();
     fs::create_dir_all(outside.path().join("moved/in/deep")).unwrap();
     fs::rename(outside.path().join("moved"), watched.at("moved")).unwrap();
-    watched.until_touched("moved/in/deep");
+    watched.until_touched(&["moved/in/deep", "moved/in/deep/.quicsignore"]);
     fs::write(watched.at("moved/in/deep/file"), "x").unwrap();
-    watched.until_touched("moved/in/deep");
+    watched.until_touched(&["moved/in/deep/file"]);
     fs::create_dir_all(watched.at("made/one/two")).unwrap();
-    watched.until_touched("made/one/two");
+    watched.until_touched(&["made/one/two"]);
     fs::write(watched.at("made/one/two/file"), "x").unwrap();
-    watched.until_touched("made/one/two");
-    assert_eq!(watched.watcher.watched(), 7);
+    watched.until(|seen| match seen {
+        Seen::Touched(paths) => paths.iter().any(|path| path.as_bytes().starts_with(b"made/one/two")),
+        _ => false,
+    });
 }
 
 #[test]
 fn a_directory_that_moves_inside_stays_watched_and_one_that_leaves_does_not() {
     let watched = watched(|place| fs::create_dir_all(place.join("a/b/c")).unwrap());
     fs::rename(watched.at("a/b"), watched.at("moved")).unwrap();
-    watched.until_touched("");
+    watched.until_touched(&["a/b", "moved"]);
+    watched.until_touched(&["moved/c"]);
     fs::write(watched.at("moved/c/file"), "x").unwrap();
-    watched.until_touched("moved/c");
+    watched.until_touched(&["moved/c/file"]);
     let outside = tempfile::tempdir_in(watched.place.path().parent().unwrap()).unwrap();
     fs::rename(watched.at("moved"), outside.path().join("gone")).unwrap();
-    watched.until_touched("");
+    watched.until_touched(&["moved"]);
     fs::write(outside.path().join("gone/c/file"), "y").unwrap();
     let seen = watched.all_before_a_mark();
-    let names_it = |seen: &Seen| match seen {
-        Seen::Touched(dirs) | Seen::Writing(dirs) => dirs.iter().any(|dir| dir.is_within(&path("moved"))),
-        _ => true,
-    };
-    assert!(!seen.iter().any(names_it), "{seen:?}");
-    assert_eq!(watched.watcher.watched(), 3);
+    assert!(!names(&seen, "moved/c"), "{seen:?}");
+}
+
+#[test]
+fn a_directory_that_takes_the_place_of_another_is_watched() {
+    let watched = watched(|place| {
+        fs::create_dir_all(place.join("a")).unwrap();
+        fs::create_dir_all(place.join("b/in")).unwrap();
+    });
+    fs::rename(watched.at("b"), watched.at("a")).unwrap();
+    watched.until_touched(&["b", "a"]);
+    watched.until_touched(&["a/in"]);
+    fs::write(watched.at("a/in/file"), "x").unwrap();
+    watched.until_touched(&["a/in/file"]);
+    fs::write(watched.at("a/file"), "x").unwrap();
+    watched.until_touched(&["a/file"]);
 }
 
 #[test]
@@ -130,35 +169,56 @@ fn a_file_that_is_being_written_is_said_to_be() {
     let watched = watched(|place| fs::create_dir(place.join("a")).unwrap());
     let mut file = File::create(watched.at("a/file")).unwrap();
     file.write_all(b"some").unwrap();
-    let seen = watched.until(|seen| matches!(seen, Seen::Writing(dirs) if dirs.contains(&path("a"))));
+    let seen = watched.until(|seen| matches!(seen, Seen::Writing(paths) if paths.contains(&path("a/file"))));
     assert!(!seen.iter().any(|seen| matches!(seen, Seen::Touched(_))), "{seen:?}");
     drop(file);
-    watched.until_touched("a");
+    watched.until_touched(&["a/file"]);
 }
 
 #[test]
-fn looking_staging_and_skipped_directories_are_not_seen() {
+fn looking_staging_and_ignored_directories_are_not_seen() {
     let mut watched = watched(|place| {
         fs::create_dir_all(place.join("skipped/in")).unwrap();
         fs::write(place.join("file"), "x").unwrap();
     });
-    assert_eq!(watched.watcher.watched(), 1);
     fs::write(watched.at("skipped/in/file"), "x").unwrap();
+    fs::create_dir_all(watched.at("skipped/new/dir")).unwrap();
     fs::write(watched.at(".quics/stage/other"), "x").unwrap();
+    fs::create_dir_all(watched.at(".quics/stage/new/dir")).unwrap();
     watched.disk.list(&RelPath::root()).unwrap();
     fs::read(watched.at("file")).unwrap();
     let seen = watched.all_before_a_mark();
-    let expected: Vec<RelPath> = vec![RelPath::root(), path("mark")];
+    let expected: Vec<RelPath> = vec![path("mark"), path("mark/.quicsignore")];
     for seen in seen {
         match seen {
-            Seen::Touched(dirs) => assert!(dirs.iter().all(|dir| expected.contains(dir)), "{dirs:?}"),
+            Seen::Touched(paths) => assert!(paths.iter().all(|path| expected.contains(path)), "{paths:?}"),
             other => panic!("{other:?}"),
         }
     }
 }
 
 #[test]
-fn what_is_applied_is_seen_in_its_directory_and_nowhere_else() {
+fn a_directory_that_nobody_may_read_does_not_keep_the_others_from_being_watched() {
+    let mode = |mode| -> fs::Permissions { std::os::unix::fs::PermissionsExt::from_mode(mode) };
+    let dirs = ["a", "b", "c", "d"];
+    let watched = watched(|place| {
+        for dir in dirs {
+            fs::create_dir_all(place.join(dir).join("closed/in")).unwrap();
+            fs::create_dir_all(place.join(dir).join("open")).unwrap();
+            fs::set_permissions(place.join(dir).join("closed"), mode(0)).unwrap();
+        }
+    });
+    for dir in dirs {
+        let file = format!("{dir}/open/file");
+        fs::write(watched.at(&file), "x").unwrap();
+        watched.until_touched(&[&file]);
+        fs::set_permissions(watched.at(dir).join("closed"), mode(0o700)).unwrap();
+    }
+    assert!(!watched.watcher.is_limited());
+}
+
+#[test]
+fn what_is_applied_is_seen_at_its_path_and_nowhere_else() {
     let mut watched = watched(|place| fs::create_dir(place.join("a")).unwrap());
     let at = |name: String| Spot { dir: path("a"), name: Name::new(name.into_bytes()).unwrap() };
     let source = Source::Inline(bytes::Bytes::from_static(b"x"));
@@ -166,8 +226,10 @@ fn what_is_applied_is_seen_in_its_directory_and_nowhere_else() {
         .map(|i| Op::MakeFile { at: at(format!("f{i}")), source: source.clone(), mode: 0o644, mtime: Mtime::default() })
         .collect();
     assert!(watched.disk.apply(&ops).iter().all(|outcome| matches!(outcome, Outcome::Done(_))));
-    let seen = watched.until_touched("a");
-    assert!(seen.iter().all(|seen| *seen == Seen::Touched(vec![path("a")])), "{seen:?}");
+    let seen = watched.until_touched(&["a/f299"]);
+    let applied = |path: &RelPath| path.as_bytes().starts_with(b"a/f");
+    let only = |seen: &Seen| matches!(seen, Seen::Touched(paths) | Seen::Writing(paths) if paths.iter().all(applied));
+    assert!(seen.iter().all(only), "{seen:?}");
 }
 
 #[test]
@@ -182,9 +244,10 @@ fn a_flood_of_events_ends_with_an_overflow_or_with_everything_seen() {
     }
     fs::create_dir_all(watched.at("last/of/all")).unwrap();
     let end = path("last/of/all");
-    watched.until(|seen| matches!(seen, Seen::Touched(dirs) if dirs.contains(&end)) || *seen == Seen::Overflow);
+    watched.until(|seen| matches!(seen, Seen::Touched(paths) if paths.contains(&end)) || *seen == Seen::Overflow);
     fs::write(watched.at("last/of/all/file"), "x").unwrap();
-    watched.until_touched("last/of/all");
+    let is_end = |path: &RelPath| path.is_within(&end);
+    watched.until(|seen| matches!(seen, Seen::Touched(paths) if paths.iter().any(is_end)) || *seen == Seen::Overflow);
 }
 
 #[test]
@@ -197,8 +260,12 @@ fn a_folder_that_goes_away_is_an_overflow() {
 }
 
 #[test]
-fn going_through_everything_again_is_reported_as_an_overflow() {
-    let watched = watched(|_| {});
+fn going_through_everything_again_is_reported_as_an_overflow_and_loses_no_directory() {
+    let watched = watched(|place| fs::create_dir_all(place.join("a/b")).unwrap());
     watched.watcher.again();
     watched.until(|seen| *seen == Seen::Overflow);
+    fs::write(watched.at("a/b/file"), "x").unwrap();
+    watched.until_touched(&["a/b/file"]);
+    fs::create_dir(watched.at("a/new")).unwrap();
+    watched.until_touched(&["a/new"]);
 }

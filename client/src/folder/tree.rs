@@ -74,16 +74,6 @@ impl Tree {
         beneath::open_dir(&self.root, path)
     }
 
-    /// A directory's handle, and the path under which calls that take no handle find it while it is open.
-    ///
-    /// # Errors
-    /// As [`Tree::dir`].
-    pub(crate) fn magic(&self, path: &RelPath) -> io::Result<(OwnedFd, String)> {
-        let handle = self.dir(path)?;
-        let magic = beneath::magic_path(&handle);
-        Ok((handle, magic))
-    }
-
     /// The directories in a directory, the private one and those of other folders left out.
     ///
     /// # Errors
