@@ -3,42 +3,44 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 
+use super::changes::Made;
 use crate::harness::tree;
 
 /// How often the other folder is looked at: the demonstration counts in milliseconds.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Looks at `paths` in both folders until they agree, and returns how long after `since` the second folder first
-/// looked as it should; `None` when `patience` is over. What is first judged by kind, size, time and permissions is
+/// Looks at what was `made` in both folders until they agree, and returns how long after the change the second folder
+/// first looked as it should; `None` when `patience` is over, or when `interrupted`. What is first judged by kind, size, time and permissions is
 /// then compared byte by byte, so that a time that is shown is the time of the right contents.
 pub(super) fn until_shown(
     from: &Path,
     to: &Path,
-    paths: &[PathBuf],
-    since: Instant,
+    made: &Made,
     patience: Duration,
+    interrupted: &AtomicBool,
 ) -> Result<Option<Duration>> {
     let give_up = Instant::now() + patience;
     loop {
         // From the last to the first: what comes last is the last to arrive, and most looks end there.
-        if paths.iter().rev().all(|path| glance(&from.join(path)) == glance(&to.join(path))) {
-            let took = since.elapsed();
+        if made.paths.iter().rev().all(|path| glance(&from.join(path)) == glance(&to.join(path))) {
+            let took = made.at.elapsed();
             let mut same = true;
-            for path in paths {
+            for path in &made.paths {
                 same &= tree::look(&from.join(path))? == tree::look(&to.join(path))?;
             }
             if same {
                 return Ok(Some(took));
             }
         }
-        if Instant::now() >= give_up {
+        if Instant::now() >= give_up || interrupted.load(Ordering::Relaxed) {
             return Ok(None);
         }
         thread::sleep(LOOK);

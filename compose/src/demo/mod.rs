@@ -7,6 +7,7 @@ mod show;
 
 use std::{
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -63,16 +64,22 @@ impl Demo {
         Ok(Self { laptop, desktop, stack, here, there })
     }
 
-    /// Makes the changes and shows when each arrived. Returns whether all did, and whether both folders are equal.
+    /// Makes the changes and shows when each arrived, until `interrupted`. Returns whether all did, and both folders are
+    /// equal.
     ///
     /// # Errors
     /// When a change cannot be made.
-    pub fn run(&self) -> Result<bool> {
+    pub fn run(&self, interrupted: &AtomicBool) -> Result<bool> {
         let deadline = Instant::now() + WHOLE;
         let mut outcomes = Vec::new();
         show::head();
         for change in changes::all() {
-            let outcome = self.make(&change, deadline).with_context(|| format!("make the change: {}", change.name))?;
+            if interrupted.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let outcome = self
+                .make(&change, deadline, interrupted)
+                .with_context(|| format!("make the change: {}", change.name))?;
             show::outcome(&outcome);
             outcomes.push(outcome);
         }
@@ -97,11 +104,11 @@ impl Demo {
         self.stack.down()
     }
 
-    fn make(&self, change: &Change, deadline: Instant) -> Result<Outcome> {
+    fn make(&self, change: &Change, deadline: Instant, interrupted: &AtomicBool) -> Result<Outcome> {
         let (from, to) = if change.backwards { (&self.there, &self.here) } else { (&self.here, &self.there) };
         let made = (change.make)(from)?;
         let patience = EACH.min(deadline.saturating_duration_since(Instant::now()));
-        let took = clock::until_shown(from, to, &made.paths, made.at, patience)?;
+        let took = clock::until_shown(from, to, &made, patience, interrupted)?;
         Ok(Outcome { change: change.name, bytes: made.bytes, took })
     }
 }
