@@ -110,6 +110,8 @@ impl<F: FnMut(Seen)> Work<F> {
             }
             self.report();
             if self.shared.again.swap(false, Ordering::AcqRel) || self.lost.take(self.now()) {
+                // What was to be reported is in the overflow.
+                self.visits.clear();
                 self.go_through(RelPath::root(), true, false);
                 self.overflow = true;
             }
