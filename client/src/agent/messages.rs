@@ -89,6 +89,7 @@ pub(crate) fn verdict(message: sync::Verdict) -> Result<Event, Malformed> {
         None => None,
     };
     let verdict = Verdict::try_from(outcome)?;
+    let (proposal, verdict) = (proposal.map(Box::new), Box::new(verdict));
     Ok(Event::Verdict { incarnation: message.incarnation, seq: message.seq, proposal, verdict })
 }
 
@@ -164,10 +165,8 @@ mod tests {
     #[test]
     fn a_verdict_keeps_its_number() {
         let event = verdict(verdict_of(sync::verdict::Outcome::Withdrawn(sync::Withdrawn {}))).unwrap();
-        assert!(matches!(
-            event,
-            Event::Verdict { incarnation: 3, seq: 5, proposal: None, verdict: Verdict::Withdrawn }
-        ));
+        let Event::Verdict { incarnation: 3, seq: 5, proposal: None, verdict } = event else { panic!("{event:?}") };
+        assert_eq!(*verdict, Verdict::Withdrawn);
     }
 
     #[test]

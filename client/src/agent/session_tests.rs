@@ -175,7 +175,8 @@ async fn messages_reach_the_root_that_they_are_about_and_requests_reach_the_serv
     assert_eq!(connected(&mut second_mail).await, session);
 
     server.to_push.send(verdict(2, 7)).unwrap();
-    assert!(matches!(event(&mut second_mail).await, Event::Verdict { seq: 7, verdict: Verdict::Withdrawn, .. }));
+    let Event::Verdict { seq: 7, verdict: told, .. } = event(&mut second_mail).await else { panic!("not a verdict") };
+    assert_eq!(*told, Verdict::Withdrawn);
     // Of a root that was detached meanwhile: dropped.
     server.to_push.send(verdict(3, 1)).unwrap();
     server.to_push.send(verdict(1, 8)).unwrap();

@@ -25,9 +25,9 @@ pub enum Event {
         /// The proposal's seq.
         seq: u64,
         /// The proposal, in the answer to [`Action::Resume`].
-        proposal: Option<Proposal>,
+        proposal: Option<Box<Proposal>>,
         /// The answer.
-        verdict: Verdict,
+        verdict: Box<Verdict>,
     },
     /// All verdicts of older incarnations have been given.
     Resumed {

@@ -235,7 +235,9 @@ impl Engine {
         match event {
             Event::Connected => self.connected(),
             Event::Disconnected => self.disconnected(),
-            Event::Verdict { incarnation, seq, proposal, verdict } => self.verdict(incarnation, seq, proposal, verdict),
+            Event::Verdict { incarnation, seq, proposal, verdict } => {
+                self.verdict(incarnation, seq, proposal.map(|it| *it), *verdict);
+            }
             Event::Resumed { incarnation } => self.resumed(incarnation),
             Event::Fenced => self.fenced = true,
             Event::Changes { records, cursor } => self.changes(records, cursor),

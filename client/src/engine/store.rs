@@ -222,7 +222,7 @@ impl Engine {
                     self.receipts.push_back(Pending { receipt, cursor, recorded, resumed });
                     return Ok(());
                 }
-                Err(quics_meta::Error::Busy { .. }) => {
+                Err(quics_meta::Error::Busy) => {
                     // The store's queue is full: wait for the oldest batch of this engine.
                     let Some(oldest) = self.receipts.pop_front() else { continue };
                     oldest.receipt.wait()?;

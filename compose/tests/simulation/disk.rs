@@ -10,31 +10,31 @@ use quics_types::{Digest, Mtime, Name};
 
 /// What lies behind an inode.
 #[derive(Debug, Clone)]
-pub struct Inode {
-    pub kind: Kind,
+pub(crate) struct Inode {
+    pub(crate) kind: Kind,
     /// A file's content or a link's target; unique to each write of a user.
-    pub token: String,
+    pub(crate) token: String,
     /// Whether the file is as if it were too large to ride inside a message.
-    pub big: bool,
-    pub mode: u32,
-    pub mtime: Mtime,
-    pub ctime: Mtime,
-    pub members: BTreeMap<String, u64>,
+    pub(crate) big: bool,
+    pub(crate) mode: u32,
+    pub(crate) mtime: Mtime,
+    pub(crate) ctime: Mtime,
+    pub(crate) members: BTreeMap<String, u64>,
 }
 
 impl Inode {
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         let len = self.token.len() as u64;
         if self.big { BIG as u64 } else { len }
     }
 
-    pub fn content(&self) -> Digest {
+    pub(crate) fn content(&self) -> Digest {
         content_of(&self.token, self.big)
     }
 }
 
 /// The bytes of a token: small ones are themselves, big ones do not fit into a message.
-pub fn bytes_of(token: &str, big: bool) -> Vec<u8> {
+pub(crate) fn bytes_of(token: &str, big: bool) -> Vec<u8> {
     let mut bytes = token.as_bytes().to_vec();
     if big {
         bytes.resize(BIG, b'.');
@@ -45,7 +45,7 @@ pub fn bytes_of(token: &str, big: bool) -> Vec<u8> {
 const BIG: usize = 20_000;
 
 /// The content id of a token.
-pub fn content_of(token: &str, big: bool) -> Digest {
+pub(crate) fn content_of(token: &str, big: bool) -> Digest {
     let mut pages = Vec::new();
     let mut builder = quics_chunks::ManifestBuilder::new();
     for chunk in quics_chunks::Chunker::new(std::io::Cursor::new(bytes_of(token, big))) {
@@ -59,28 +59,28 @@ pub fn content_of(token: &str, big: bool) -> Digest {
 
 /// All inodes of one device.
 #[derive(Debug)]
-pub struct Tree {
-    pub inodes: BTreeMap<u64, Inode>,
-    pub next: u64,
-    pub clock: i64,
+pub(crate) struct Tree {
+    pub(crate) inodes: BTreeMap<u64, Inode>,
+    pub(crate) next: u64,
+    pub(crate) clock: i64,
     /// Fetched files by name.
-    pub incoming: BTreeMap<String, (String, bool)>,
+    pub(crate) incoming: BTreeMap<String, (String, bool)>,
     /// Operations that still succeed before the process dies.
-    pub dies_after: Option<usize>,
-    pub died: bool,
+    pub(crate) dies_after: Option<usize>,
+    pub(crate) died: bool,
     /// Paths that changed, for the watcher.
-    pub touched: BTreeSet<Vec<u8>>,
+    pub(crate) touched: BTreeSet<Vec<u8>>,
     /// Operations of the agent, to see that a quiet one does nothing.
-    pub applied: u64,
+    pub(crate) applied: u64,
     /// What they were.
-    pub log: Vec<String>,
+    pub(crate) log: Vec<String>,
 }
 
-pub const TOP: u64 = 1;
-pub const STAGE: u64 = 2;
+pub(crate) const TOP: u64 = 1;
+pub(crate) const STAGE: u64 = 2;
 
 impl Tree {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = Inode {
             kind: Kind::Directory,
             token: String::new(),
@@ -103,12 +103,12 @@ impl Tree {
         }
     }
 
-    pub fn now(&mut self) -> Mtime {
+    pub(crate) fn now(&mut self) -> Mtime {
         self.clock += 1_000_000;
         Mtime { seconds: self.clock / 1_000_000_000, nanos: u32::try_from(self.clock % 1_000_000_000).unwrap() }
     }
 
-    pub fn add(&mut self, kind: Kind, token: &str, big: bool, mode: u32) -> u64 {
+    pub(crate) fn add(&mut self, kind: Kind, token: &str, big: bool, mode: u32) -> u64 {
         let now = self.now();
         let inode = self.next;
         self.next += 1;
@@ -117,30 +117,30 @@ impl Tree {
         inode
     }
 
-    pub fn members(&self, dir: u64) -> &BTreeMap<String, u64> {
+    pub(crate) fn members(&self, dir: u64) -> &BTreeMap<String, u64> {
         &self.inodes[&dir].members
     }
 
-    pub fn link(&mut self, dir: u64, name: &str, inode: u64) {
+    pub(crate) fn link(&mut self, dir: u64, name: &str, inode: u64) {
         let now = self.now();
         self.touch(dir, name);
         self.inodes.get_mut(&dir).unwrap().members.insert(name.to_owned(), inode);
         self.inodes.get_mut(&inode).unwrap().ctime = now;
     }
 
-    pub fn unlink(&mut self, dir: u64, name: &str) -> Option<u64> {
+    pub(crate) fn unlink(&mut self, dir: u64, name: &str) -> Option<u64> {
         self.touch(dir, name);
         self.inodes.get_mut(&dir).unwrap().members.remove(name)
     }
 
-    pub fn touch(&mut self, dir: u64, name: &str) {
+    pub(crate) fn touch(&mut self, dir: u64, name: &str) {
         if let Some(path) = self.path(dir) {
             self.touched.insert(if path.is_empty() { name.into() } else { format!("{path}/{name}").into() });
         }
     }
 
     /// The path of a directory; `None` when it is not below the top.
-    pub fn path(&self, dir: u64) -> Option<String> {
+    pub(crate) fn path(&self, dir: u64) -> Option<String> {
         let (mut parts, mut at) = (Vec::new(), dir);
         while at != TOP {
             let (parent, name) = self.inodes.iter().find_map(|(parent, it)| {
@@ -154,11 +154,11 @@ impl Tree {
     }
 
     /// Every name below the top: directory, name, inode; parents first.
-    pub fn walk(&self) -> Vec<(u64, String, u64)> {
+    pub(crate) fn walk(&self) -> Vec<(u64, String, u64)> {
         self.walk_from(TOP)
     }
 
-    pub fn walk_from(&self, top: u64) -> Vec<(u64, String, u64)> {
+    pub(crate) fn walk_from(&self, top: u64) -> Vec<(u64, String, u64)> {
         let (mut all, mut todo) = (Vec::new(), vec![top]);
         while let Some(dir) = todo.pop() {
             for (name, inode) in self.members(dir) {
@@ -171,7 +171,7 @@ impl Tree {
         all
     }
 
-    pub fn inside(&self, below: u64, top: u64) -> bool {
+    pub(crate) fn inside(&self, below: u64, top: u64) -> bool {
         below == top || self.walk_from(top).iter().any(|(_, _, inode)| *inode == below)
     }
 
@@ -196,7 +196,7 @@ impl Tree {
         Ok((dir, name, inode))
     }
 
-    pub fn stat(&self, inode: u64) -> Stat {
+    pub(crate) fn stat(&self, inode: u64) -> Stat {
         let it = &self.inodes[&inode];
         Stat {
             kind: it.kind,
@@ -314,10 +314,10 @@ impl Tree {
 
 /// The folder seam over a simulated disk.
 #[derive(Debug, Clone)]
-pub struct SimFolder(pub Arc<Mutex<Tree>>);
+pub(crate) struct SimFolder(pub(crate) Arc<Mutex<Tree>>);
 
 impl SimFolder {
-    pub fn tree(&self) -> MutexGuard<'_, Tree> {
+    pub(crate) fn tree(&self) -> MutexGuard<'_, Tree> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ use crate::world::ROOT;
 
 const PAGE: usize = 1 << 20;
 
-pub struct Real {
+pub(crate) struct Real {
     meta: Memory,
     chunks: MemoryChunks,
     ledger: Ledger,

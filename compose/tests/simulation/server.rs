@@ -10,7 +10,7 @@ use quics_reconcile::{
 };
 use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, LogicalTime, Mtime, Name, Place};
 
-pub type Answered = ((u64, u64), Proposal, Verdict);
+pub(crate) type Answered = ((u64, u64), Proposal, Verdict);
 
 #[derive(Debug, Clone)]
 enum Change {
@@ -29,7 +29,7 @@ impl Change {
 }
 
 /// What the world needs of a server.
-pub trait Side: Default {
+pub(crate) trait Side: Default {
     /// Begins an incarnation; the verdicts that older ones did not record. `None`: a newer one has begun.
     fn resume(&mut self, device: DeviceId, incarnation: u64) -> Option<Vec<Answered>>;
     /// `None`: an older incarnation asks.
@@ -67,22 +67,22 @@ pub trait Side: Default {
 }
 
 #[derive(Debug, Default)]
-pub struct Server {
-    pub rows: BTreeMap<EntryId, Row>,
-    pub conflicts: BTreeMap<EntryId, Conflict>,
+pub(crate) struct Server {
+    pub(crate) rows: BTreeMap<EntryId, Row>,
+    pub(crate) conflicts: BTreeMap<EntryId, Conflict>,
     feed: Vec<Change>,
     verdicts: BTreeMap<DeviceId, Vec<Answered>>,
     incarnations: BTreeMap<DeviceId, u64>,
     /// Every content that was ever kept: in a row or a candidate.
-    pub kept: BTreeSet<Digest>,
+    pub(crate) kept: BTreeSet<Digest>,
     /// Contents that a proposal took away, and those that a person decided about.
-    pub replaced: BTreeSet<Digest>,
-    pub asked: BTreeSet<Digest>,
+    pub(crate) replaced: BTreeSet<Digest>,
+    pub(crate) asked: BTreeSet<Digest>,
     inline: BTreeMap<Digest, Bytes>,
     fresh: u64,
 }
 
-pub fn digest_of(value: &Value) -> Option<Digest> {
+pub(crate) fn digest_of(value: &Value) -> Option<Digest> {
     if let Value::File { content, .. } = value { Some(*content) } else { None }
 }
 
@@ -111,35 +111,6 @@ impl View for &Server {
 }
 
 impl Server {
-    fn live_at(&self, place: &Place) -> Result<Option<EntryId>, Infallible> {
-        Ok(self.rows.values().find(|row| !row.dead && row.place == *place).map(|row| row.id))
-    }
-    fn tombstone_at(&self, place: &Place) -> Result<Option<EntryId>, Infallible> {
-        Ok(self
-            .rows
-            .values()
-            .filter(|row| row.dead && row.place == *place)
-            .max_by_key(|row| row.time)
-            .map(|row| row.id))
-    }
-    fn has_children(&self, id: EntryId) -> Result<bool, Infallible> {
-        Ok(self.rows.values().any(|row| !row.dead && row.place.parent == id))
-    }
-    fn conflict(&self, id: EntryId) -> Result<Option<Conflict>, Infallible> {
-        Ok(self.conflicts.get(&id).cloned())
-    }
-}
-
-impl Server {
-    pub fn len(&self) -> usize {
-        self.feed.len()
-    }
-
-    /// The rows in the order of their commits.
-    pub fn versions(&self) -> impl Iterator<Item = &Row> {
-        self.feed.iter().filter_map(|change| if let Change::Row(row) = change { Some(row) } else { None })
-    }
-
     fn live_there(&self, place: &Place) -> Option<EntryId> {
         View::live_at(&self, place).unwrap_or(None)
     }

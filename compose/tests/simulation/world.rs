@@ -16,13 +16,13 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::disk::{SimFolder, TOP, Tree, content_of};
 use crate::server::Side;
 
-pub const ROOT: RootId = RootId::from_bytes([7; 16]);
+pub(crate) const ROOT: RootId = RootId::from_bytes([7; 16]);
 /// What is asked of a seed.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
-    pub seed: u64,
-    pub devices: usize,
-    pub steps: usize,
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) devices: usize,
+    pub(crate) steps: usize,
 }
 
 struct Device {
@@ -38,7 +38,7 @@ struct Device {
     starts: u64,
 }
 
-pub struct World<S> {
+pub(crate) struct World<S> {
     plan: Plan,
     random: StdRng,
     server: S,
@@ -48,8 +48,8 @@ pub struct World<S> {
     /// Contents that a user replaced or removed on a device that had them.
     known: BTreeSet<Digest>,
     /// What happened, to be compared between two runs of a seed.
-    pub trace: String,
-    pub loud: bool,
+    pub(crate) trace: String,
+    pub(crate) loud: bool,
 }
 
 macro_rules! say {
@@ -70,7 +70,7 @@ fn open(id: DeviceId, folder: &SimFolder, store: &Arc<Memory>, seed: u64) -> Eng
 }
 
 impl<S: Side> World<S> {
-    pub fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan) -> Self {
         let devices = (0..plan.devices)
             .map(|number| {
                 let id = DeviceId::from_bytes([u8::try_from(number).unwrap() + 1; 16]);
@@ -98,7 +98,7 @@ impl<S: Side> World<S> {
         self.random.random_range(0..100) < percent
     }
 
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         for _ in 0..self.plan.steps {
             let device = self.random.random_range(0..self.devices.len());
             match self.random.random_range(0..100) {
@@ -381,7 +381,8 @@ impl<S: Side> World<S> {
                 };
                 let it = &mut self.devices[device];
                 for ((incarnation, seq), proposal, verdict) in told {
-                    it.back.push_back(Event::Verdict { incarnation, seq, proposal: Some(proposal), verdict });
+                    let (proposal, verdict) = (Some(Box::new(proposal)), Box::new(verdict));
+                    it.back.push_back(Event::Verdict { incarnation, seq, proposal, verdict });
                 }
                 it.back.push_back(Event::Resumed { incarnation });
             }
@@ -389,7 +390,7 @@ impl<S: Side> World<S> {
                 let verdict = self.server.propose(id, (incarnation, seq), recorded, &proposal, inline);
                 say!(self, "   -> {verdict:?}");
                 let event = match verdict {
-                    Some(verdict) => Event::Verdict { incarnation, seq, proposal: None, verdict },
+                    Some(it) => Event::Verdict { incarnation, seq, proposal: None, verdict: Box::new(it) },
                     None => Event::Fenced,
                 };
                 self.devices[device].back.push_back(event);
@@ -586,6 +587,7 @@ impl<S: Side> World<S> {
         assert!(lost.is_empty(), "lost contents: {lost:?}");
         let mut live: BTreeSet<Digest> = wanted.values().map(|it| it.1).collect();
         live.extend(self.server.candidates());
+        live.extend(waiting);
         let gone: Vec<_> = self
             .server
             .sets()
