@@ -2,6 +2,8 @@
 //!
 //! Written after the descriptions of the cases, not after any implementation of them.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use futures_util::{StreamExt, stream};

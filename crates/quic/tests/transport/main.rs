@@ -1,5 +1,7 @@
 //! What the transport promises, over real sockets on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
