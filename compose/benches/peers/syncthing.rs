@@ -41,6 +41,8 @@ impl Syncthing {
         let scratch = Scratch::below(base)?;
         let side = |name: &str| -> Result<Side> {
             let (home, folder) = (scratch.dir(&format!("{name}-home"))?, scratch.dir(&format!("{name}/folder"))?);
+            // Without its marker a folder counts as not mounted.
+            fs::create_dir(folder.join(".stfolder"))?;
             let run = |arguments: &[&str]| -> Result<String> {
                 let home = format!("--home={}", home.display());
                 let mut command = Command::new(PROGRAM);

@@ -49,15 +49,19 @@ pub(crate) fn run(place: &str, base: &Path, sizes: &Sizes, wanted: &dyn Fn(&str)
 /// Everybody who is installed, ours first.
 fn contestants(base: &Path, rsync: &[&[&str]]) -> Result<Vec<Box<dyn Contestant>>> {
     let mut all: Vec<Box<dyn Contestant>> = vec![Box::new(Quics::start(base)?)];
+    let mut invite = |name: &str, one: Result<Box<dyn Contestant>>| match one {
+        Ok(one) => all.push(one),
+        Err(error) => println!("{name} does not start: {error:#}"),
+    };
     if Rsync::is_there() {
         for options in rsync {
-            all.push(Box::new(Rsync::start(base, options)?));
+            invite("rsync over ssh", Rsync::start(base, options).map(|one| Box::new(one) as _));
         }
     } else {
         println!("rsync over ssh: not here (rsync, sshd and the right to start it are needed)");
     }
     if Syncthing::is_there() {
-        all.push(Box::new(Syncthing::start(base)?));
+        invite("Syncthing", Syncthing::start(base).map(|one| Box::new(one) as _));
     } else {
         println!("Syncthing: not here");
     }

@@ -13,7 +13,7 @@
 //!
 //! # Invariants
 //! - Truncation never looks like a clean end: a message body that ends in any way but its proper one resets its stream
-//!   ([`wire`] does that on drop), and a response that ends without a gRPC status is an error.
+//!   (`wire` does that on drop), and a response that ends without a gRPC status is an error.
 //! - Buffers are bounded by the flow-control windows of [`Tuning`], whatever the peer sends.
 //! - A peer that is slow, silent or hostile costs what [`Limits`] says, and is cut off.
 //! - Certificates are exchanged while running ([`Tls::replace`]); sessions are never resumed and 0-RTT is off, so that
