@@ -175,6 +175,10 @@ impl Engine {
         if self.filter.touched(path) {
             self.rescan();
         }
+        if std::str::from_utf8(name.as_bytes()).is_err() {
+            self.look.queue(parent, false); // what a name cannot be is told by its directory's listing
+            return;
+        }
         let Some(dir) = self.path_of(parent) else { return };
         let spot = Spot { dir, name: name.clone() };
         match self.folder.stat(&spot) {
@@ -240,6 +244,7 @@ impl Engine {
                 }
                 let value = self.known_value(parent, &name, &stat, Some(node));
                 self.update(node, stat, value);
+                self.look_at_other_names(node, &stat);
             }
             if stat.kind == Kind::Directory && (deep || old.is_none_or(|old| old.inode != stat.inode)) {
                 self.look.queue(node, deep);
@@ -255,6 +260,27 @@ impl Engine {
             self.problem(&path, "is a FIFO, socket, device or another file system, which is not synced".to_owned());
         } else {
             self.problems.remove(&path);
+        }
+    }
+
+    /// A file with several names has changed under one of them: the others are looked at, too. The watcher names only
+    /// the one that was used.
+    fn look_at_other_names(&mut self, node: NodeId, stat: &Stat) {
+        if stat.kind != Kind::File || stat.links < 2 {
+            return;
+        }
+        let others: Vec<NodeId> = self
+            .stats
+            .iter()
+            .filter(|(it, other)| **it != node && other.inode == stat.inode)
+            .map(|(it, _)| *it)
+            .collect();
+        for other in others {
+            if self.stats.get(&other).is_some_and(|other| other.ctime != stat.ctime)
+                && let Some(spot) = self.spot_of(other)
+            {
+                self.look_again(&spot);
+            }
         }
     }
 

@@ -16,8 +16,9 @@ fn a_server_shows_what_runs_gives_tickets_and_stops() {
     assert_eq!(status["services"].as_array().unwrap().len(), 2);
     let (one, two) = (stack.ticket().unwrap(), stack.ticket().unwrap());
     assert!(one.starts_with("quics1-") && one != two);
-    let log = fs::read_to_string(stack.path().join("supervisor.log")).unwrap();
-    assert!(log.contains("quics join quics1-"), "{log}");
+    until("the line to paste to be printed", || {
+        fs::read_to_string(stack.path().join("supervisor.log")).is_ok_and(|log| log.contains("quics join quics1-"))
+    });
 
     let pids: Vec<u32> = stack.record().unwrap().services.iter().map(|service| service.pid).collect();
     printed(stack.command(&["stop"]), PATIENCE).unwrap();
