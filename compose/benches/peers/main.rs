@@ -4,6 +4,7 @@
 //! cargo bench -p quics-stack --bench peers                  everything, sized for a coffee
 //! cargo bench -p quics-stack --bench peers -- P1 P3         some of it
 //! cargo bench -p quics-stack --bench peers -- --full        the sizes of the targets: 4 GiB, 10 GiB
+//! cargo bench -p quics-stack --bench peers -- --tmpfs       in memory only (--disk: on the disk only)
 //! ```
 //!
 //! Peers are run where they are installed (`rsync` and `sshd`; `syncthing`), tuned in their favour: rsync over a
@@ -31,11 +32,17 @@ fn main() -> Result<()> {
     let wanted: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with("--")).collect();
     let sizes = if full { Sizes::full() } else { Sizes::short() };
+    let only = |place: &str| arguments.iter().any(|argument| argument == place);
     let mut places = vec![("disk", env::temp_dir())];
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() {
         places.push(("tmpfs", memory));
     }
+    places.retain(|(place, _)| match (only("--disk"), only("--tmpfs")) {
+        (true, false) => *place == "disk",
+        (false, true) => *place == "tmpfs",
+        _ => true,
+    });
     println!("{sizes}");
     for (place, directory) in places {
         work::run(place, &directory, &sizes, &|name| wanted.is_empty() || wanted.contains(&name))?;

@@ -96,6 +96,14 @@ impl Contestant for Rsync {
     }
 }
 
+impl Drop for Rsync {
+    fn drop(&mut self) {
+        // The connection that is kept open is a process of its own. Where it has gone already there is nothing to end.
+        let end = format!("{} -O exit root@127.0.0.1", self.shell);
+        let _ = run(Command::new("/bin/sh").args(["-c", &end]));
+    }
+}
+
 fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

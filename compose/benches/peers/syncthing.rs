@@ -14,8 +14,8 @@ use super::contest::Contestant;
 
 const PROGRAM: &str = "/usr/bin/syncthing";
 
-/// Seconds that its watcher waits for more changes.
-const DELAY: &str = "0.01";
+/// Seconds that its watcher waits for more changes; it takes no fractions.
+const DELAY: &str = "1";
 
 pub(crate) struct Syncthing {
     source: PathBuf,

@@ -65,5 +65,9 @@ pub(crate) fn verdict(target: &str, met: bool, measured: &str) {
 
 fn show(time: Duration) -> String {
     let seconds = time.as_secs_f64();
-    if seconds >= 1.0 { format!("{seconds:.2} s") } else { format!("{:.2} ms", seconds * 1e3) }
+    match time.as_micros() {
+        0..1_000 => format!("{:.1} µs", seconds * 1e6),
+        1_000..1_000_000 => format!("{:.2} ms", seconds * 1e3),
+        _ => format!("{seconds:.2} s"),
+    }
 }

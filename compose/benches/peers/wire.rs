@@ -17,10 +17,16 @@ pub(crate) const ETHERNET: u16 = 1452;
 /// What loopback lets through.
 pub(crate) const LOOPBACK: u16 = 65_000;
 
+/// How long it may take before it is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Sends so many bytes over one stream; returns how long that took, from the first byte to the receiver's end.
 pub(crate) fn raw_stream(bytes: u64, mtu: u16) -> Result<Duration> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(send(bytes, mtu))
+    runtime.block_on(async {
+        let sent = tokio::time::timeout(PATIENCE, send(bytes, mtu)).await;
+        sent.context("the stream came to a standstill")?
+    })
 }
 
 async fn send(bytes: u64, mtu: u16) -> Result<Duration> {
@@ -37,6 +43,8 @@ async fn send(bytes: u64, mtu: u16) -> Result<Duration> {
         .receive_window(window)
         .send_window(32 << 20)
         .initial_mtu(mtu)
+        // One datagram has all the room that a call to the system has: there is nothing to batch.
+        .enable_segmentation_offload(mtu <= ETHERNET)
         .mtu_discovery_config(Some(discovery));
     let transport = Arc::new(transport);
 
