@@ -106,7 +106,7 @@ pub(crate) const SEAMS: &[(&str, &[&str], &str)] = &[
     ),
     ("client/src/folder/", &["std::fs", "SystemTime::now"], "the user's files; the simulation has a folder of its own"),
     ("client/src/transfer/", &["std::fs"], "reads and writes of contents round the stepped engine"),
-    ("client/src/watch.rs", &["Instant::now"], "the watcher's pauses; what it sees is only a hint"),
+    ("client/src/watch/work.rs", &["Instant::now"], "the watcher's pauses; what it sees is only a hint"),
     ("client/src/home.rs", &["std::fs"], "the agent's own directory, opened before anything is stepped"),
     ("client/src/agent/", &["Instant::now", "rand::rng", "std::fs"], "the threads round the stepped engine"),
 ];
