@@ -65,9 +65,6 @@ impl Engine {
         self.look.unreadable.clear();
         self.look.queue(NodeId::STAGE, true);
         self.look.queue(NodeId::TOP, true);
-        for id in std::mem::take(&mut self.blocked) {
-            self.trees.mark(id);
-        }
     }
 
     /// The watcher's hints: these paths may have changed.

@@ -25,7 +25,7 @@ mod record;
 mod status;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,7 +167,6 @@ pub struct Engine {
     /// Subjects that are left alone until they are woken.
     resting: HashSet<Subject>,
     problems: BTreeMap<RelPath, String>,
-    blocked: BTreeSet<EntryId>,
     /// Entries that have conflict records in the store.
     conflicted: HashSet<EntryId>,
     hold: hold::Holds,
@@ -216,7 +215,6 @@ impl Engine {
             busy: HashSet::new(),
             resting: HashSet::new(),
             problems: BTreeMap::new(),
-            blocked: BTreeSet::new(),
             conflicted,
             hold: hold::Holds::default(),
             paused: false,

@@ -336,11 +336,6 @@ impl Trees {
         self.bind();
     }
 
-    /// A [`Step::Drop`] or [`Step::Aside`] came of a settled candidate that is off the disk or under another name now.
-    pub fn newcomer_settled(&mut self, id: EntryId) {
-        self.set_settled(id, CandidateRole::New, None);
-    }
-
     /// The value of a node's entry as it was agreed on.
     pub fn agreed_value(&self, id: EntryId) -> Option<&Value> {
         self.synced.get(&id).map(|base| &base.value)
