@@ -482,17 +482,7 @@ impl Engine {
     }
 
     fn not_done(&mut self, op: &Op, subject: Subject, doing: &Doing, error: Option<io::Error>) {
-        let spots: Vec<&Spot> = match op {
-            Op::MakeDir { at, .. }
-            | Op::MakeFile { at, .. }
-            | Op::MakeLink { at, .. }
-            | Op::ReplaceWithFile { at, .. }
-            | Op::ReplaceWithDir { at, .. }
-            | Op::ReplaceWithLink { at, .. }
-            | Op::Remove { at, .. }
-            | Op::SetAttributes { at, .. } => vec![at],
-            Op::Move { from, to, .. } => vec![from, to],
-        };
+        let spots: Vec<&Spot> = op.spots().into_iter().flatten().collect();
         for spot in &spots {
             self.look_again(spot);
         }

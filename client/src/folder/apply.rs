@@ -139,17 +139,7 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Does one operation; `None` when what is there is not as expected.
     fn run(&mut self, op: usize, what: &Op, staged: Option<Staged>) -> io::Result<Option<Stat>> {
-        let spots = match what {
-            Op::Move { from, to, .. } => [Some(from), Some(to)],
-            Op::MakeDir { at, .. }
-            | Op::MakeFile { at, .. }
-            | Op::MakeLink { at, .. }
-            | Op::ReplaceWithFile { at, .. }
-            | Op::ReplaceWithDir { at, .. }
-            | Op::ReplaceWithLink { at, .. }
-            | Op::Remove { at, .. }
-            | Op::SetAttributes { at, .. } => [Some(at), None],
-        };
+        let spots = what.spots();
         let allowed = spots.into_iter().flatten().all(Tree::allowed);
         let name = staged.as_ref().map(|staged| (staged.name.clone(), staged.incoming.clone()));
         let result = match (allowed, what, staged) {

@@ -295,6 +295,23 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The spots that it touches: one, or of a move both, the old one first.
+    pub(crate) fn spots(&self) -> [Option<&Spot>; 2] {
+        match self {
+            Op::Move { from, to, .. } => [Some(from), Some(to)],
+            Op::MakeDir { at, .. }
+            | Op::MakeFile { at, .. }
+            | Op::MakeLink { at, .. }
+            | Op::ReplaceWithFile { at, .. }
+            | Op::ReplaceWithDir { at, .. }
+            | Op::ReplaceWithLink { at, .. }
+            | Op::Remove { at, .. }
+            | Op::SetAttributes { at, .. } => [Some(at), None],
+        }
+    }
+}
+
 /// What became of an [`Op`].
 #[derive(Debug)]
 pub enum Outcome {
