@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
-use quics_reconcile::{Aspect, NodeId, Row, Seen, Step, Subject, Value};
+use quics_reconcile::{Aspect, NodeId, Row, Seen, Step, Subject, Value, beside};
 use quics_types::{EntryId, Name, Place};
 
 use super::Engine;
@@ -327,15 +326,9 @@ impl Engine {
     /// A name that nothing has in a directory, here or on the server.
     fn free_name(&self, parent: NodeId, name: &Name) -> Option<Name> {
         let entry = self.trees.node(parent)?.entry;
+        let tag = format!("kept from {}", self.config.device_name);
         for number in 1..1000 {
-            let tag = match number {
-                1 => format!(" (kept from {})", self.config.device_name),
-                more => format!(" (kept from {} {more})", self.config.device_name),
-            };
-            let keep = name.as_bytes().len().min(quics_types::limits::NAME_BYTES.saturating_sub(tag.len()));
-            let mut bytes = name.as_bytes()[..keep].to_vec();
-            bytes.extend_from_slice(tag.as_bytes());
-            let Ok(candidate) = Name::new(Bytes::from(bytes)) else { continue };
+            let candidate = beside(name, &tag, number);
             let there = entry.map(|parent| Place { parent, name: candidate.clone() });
             let remote = there.is_some_and(|place| self.trees.remote_at(&place).is_some());
             if self.trees.child(parent, &candidate).is_none() && !remote {

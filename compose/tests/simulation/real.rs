@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quics_chunks::{ChunkStore as _, Chunker, ManifestBuilder, MemoryChunks, Packed, pack};
 use quics_client::engine::Record;
 use quics_meta::Memory;
-use quics_reconcile::{CandidateRole, CandidateState, Proposal, RootDigest, Row, Verdict};
+use quics_reconcile::{CandidateState, Choice, Conflict, Proposal, RootDigest, Row, Unanswered, Verdict};
 use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch};
 use sync_svc::ledger::{Answer, Change, Request, Resumed, Scan, Unrecorded};
 use sync_svc::{Contents, Ledger, WallTime};
@@ -164,10 +164,9 @@ impl Side for Real {
         self.versions.clone()
     }
 
-    fn open(&self) -> Vec<(EntryId, Vec<(DeviceId, CandidateRole)>)> {
+    fn open(&self) -> Vec<(EntryId, Conflict)> {
         let page = self.ledger.conflicts(ROOT, None, 1000).expect("the conflicts are read");
-        let keys = |it: &sync_svc::ConflictEntry| it.conflict.candidates.keys().copied().collect();
-        page.conflicts.iter().map(|(id, it)| (*id, keys(it))).collect()
+        page.conflicts.into_iter().map(|(id, it)| (id, it.conflict)).collect()
     }
 
     fn candidates(&self) -> BTreeSet<Digest> {
@@ -177,8 +176,8 @@ impl Side for Real {
         states.filter_map(|it| value(it.state)).collect()
     }
 
-    fn resolve(&mut self, _id: EntryId, _choice: Option<Option<(DeviceId, CandidateRole)>>) -> bool {
-        false
+    fn resolve(&mut self, _id: EntryId, _revision: u64, _choice: &Choice) -> Result<(), Unanswered> {
+        Ok(())
     }
 
     fn can_answer(&self) -> bool {

@@ -6,9 +6,10 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use quics_client::engine::Record;
 use quics_reconcile::{
-    CandidateRole, CandidateState, Conflict, Proposal, RootDigest, Row, Value, Verdict, View, judge,
+    Answer, CandidateState, Choice, Conflict, Proposal, RootDigest, Row, Unanswered, Value, Verdict, View, answer,
+    judge,
 };
-use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, LogicalTime, Mtime, Name, Place};
+use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Place};
 
 pub(crate) type Answered = ((u64, u64), Proposal, Verdict);
 
@@ -52,10 +53,10 @@ pub(crate) trait Side: Default {
     fn rows(&self) -> Vec<Row>;
     /// The rows in the order of their commits.
     fn versions(&self) -> Vec<Row>;
-    fn open(&self) -> Vec<(EntryId, Vec<(DeviceId, CandidateRole)>)>;
+    fn open(&self) -> Vec<(EntryId, Conflict)>;
     fn candidates(&self) -> BTreeSet<Digest>;
-    /// A person answers: `None` keeps the server's, `Some(None)` both, otherwise a candidate. `false`: not here.
-    fn resolve(&mut self, id: EntryId, choice: Option<Option<(DeviceId, CandidateRole)>>) -> bool;
+    /// A person answers a conflict of which they saw this revision.
+    fn resolve(&mut self, id: EntryId, revision: u64, choice: &Choice) -> Result<(), Unanswered>;
     /// Whether people can answer here.
     fn can_answer(&self) -> bool;
     /// A large content is brought.
@@ -111,10 +112,6 @@ impl View for &Server {
 }
 
 impl Server {
-    fn live_there(&self, place: &Place) -> Option<EntryId> {
-        View::live_at(&self, place).unwrap_or(None)
-    }
-
     fn commit(&mut self, row: Row) {
         if let Some(content) = digest_of(&row.value) {
             self.kept.insert(content);
@@ -155,74 +152,6 @@ impl Server {
         };
         assert_eq!(base, Some(&old.value), "silent overwrite of {old:?} by {proposal:?}");
         self.replaced.extend(digest_of(&old.value));
-    }
-
-    // ---- answers of people
-
-    fn free_name(&self, parent: EntryId, name: &Name, tag: &str) -> Name {
-        let mut bytes = format!("{name}~{tag}");
-        loop {
-            let name = Name::new(bytes.clone()).unwrap();
-            if self.live_there(&Place { parent, name: name.clone() }).is_none() {
-                return name;
-            }
-            bytes.push('+');
-        }
-    }
-
-    fn stamped(mut row: Row, content: bool, place: bool) -> Row {
-        row.time = row.time.next();
-        if content {
-            row.content_time = row.time;
-        }
-        if place {
-            (row.place_time, row.attributes_time) = (row.time, row.time);
-        }
-        row
-    }
-
-    /// The live directory that stands for `id`: itself, or its tombstoned chain brought back where names are free.
-    fn revive(&mut self, id: EntryId) -> EntryId {
-        if id == EntryId::TOP {
-            return id;
-        }
-        let mut row = self.rows[&id].clone();
-        if row.is_live_directory() {
-            return id;
-        }
-        let parent = self.revive(row.place.parent);
-        let there = self.live_there(&Place { parent, name: row.place.name.clone() });
-        if let Some(there) = there.filter(|there| self.rows[there].is_live_directory()) {
-            return there;
-        }
-        if !row.dead || !row.value.is_directory() {
-            return parent; // a file took its id or its name: stay one above
-        }
-        row.place.parent = parent;
-        row.dead = false;
-        if there.is_some() {
-            row.place.name = self.free_name(parent, &row.place.name, "dir");
-        }
-        self.commit(Self::stamped(row, true, true));
-        id
-    }
-
-    fn new_row(&mut self, id: EntryId, place: Place, value: Value, mtime: Mtime) {
-        let never = LogicalTime::NEVER;
-        let row = Row {
-            id,
-            place,
-            value,
-            mode: 0o644,
-            mtime,
-            attributes: BTreeMap::new(),
-            dead: false,
-            time: never,
-            content_time: never,
-            place_time: never,
-            attributes_time: never,
-        };
-        self.commit(Self::stamped(row, true, true));
     }
 }
 
@@ -324,8 +253,8 @@ impl Side for Server {
             .collect()
     }
 
-    fn open(&self) -> Vec<(EntryId, Vec<(DeviceId, CandidateRole)>)> {
-        self.conflicts.iter().map(|(id, it)| (*id, it.candidates.keys().copied().collect())).collect()
+    fn open(&self) -> Vec<(EntryId, Conflict)> {
+        self.conflicts.iter().map(|(id, it)| (*id, it.clone())).collect()
     }
 
     fn candidates(&self) -> BTreeSet<Digest> {
@@ -334,63 +263,28 @@ impl Side for Server {
             .collect()
     }
 
-    /// A person answers: `None` keeps the server's, `Some(None)` both, otherwise a candidate.
-    fn resolve(&mut self, id: EntryId, choice: Option<Option<(DeviceId, CandidateRole)>>) -> bool {
-        let Some(conflict) = self.conflicts.remove(&id) else { return true };
-        let row = self.rows[&id].clone();
-        self.asked.extend(digest_of(&row.value));
-        for candidate in conflict.candidates.values() {
+    fn resolve(&mut self, id: EntryId, revision: u64, choice: &Choice) -> Result<(), Unanswered> {
+        let tag = |from: Option<DeviceId>| from.map_or("back".to_owned(), |it| format!("from D{}", it.as_bytes()[0]));
+        let mut drawn = self.fresh;
+        let fresh = || {
+            drawn += 1;
+            let mut id = [0xff; 16];
+            id[8..].copy_from_slice(&drawn.to_be_bytes());
+            EntryId::from_bytes(id)
+        };
+        let Ok(answered) = answer(&&*self, id, revision, choice, tag, fresh);
+        self.fresh = drawn;
+        let Answer { rows, settled, row, .. } = answered?;
+        self.asked.extend(digest_of(&self.rows[&id].value));
+        for candidate in settled.candidates.values() {
             if let CandidateState::Value(value) = &candidate.state {
                 self.asked.extend(digest_of(value));
             }
         }
-        let is_file = |state: &CandidateState| matches!(state, CandidateState::Value(value) if !value.is_directory());
-        let both = choice == Some(None);
-        let pick = match choice {
-            None => None,
-            Some(None) => conflict.candidates.values().find(|it| is_file(&it.state)).cloned(),
-            Some(Some(key)) => conflict.candidates.get(&key).cloned(),
-        };
-        let has_children = View::has_children(&&*self, id).unwrap();
-        let blocked = (row.value.is_directory() && has_children) || (row.dead && self.live_there(&row.place).is_some());
-        match pick.map(|it| (it.state, it.mtime, it.mode)) {
-            Some((CandidateState::Value(value), mtime, _)) if !value.is_directory() && (both || blocked) => {
-                let parent = self.revive(row.place.parent);
-                let place = Place { parent, name: row.place.name.clone() };
-                let free = self.live_there(&place).is_none();
-                let name = if free { place.name } else { self.free_name(parent, &row.place.name, "both") };
-                self.fresh += 1;
-                let mut id = [0xff; 16];
-                id[8..].copy_from_slice(&self.fresh.to_be_bytes());
-                self.new_row(EntryId::from_bytes(id), Place { parent, name }, value, mtime);
-            }
-            Some((CandidateState::Delete, ..)) if !has_children && !row.dead => {
-                let row = Row { dead: true, ..row };
-                self.commit(Self::stamped(row, true, true));
-            }
-            Some((CandidateState::Value(value), mtime, mode)) if !blocked => {
-                let was_dead = row.dead;
-                let is_link = |value: &Value| matches!(value, Value::Link { .. });
-                let attributes = is_link(&row.value) && !is_link(&value);
-                let mode = if attributes { mode } else { row.mode };
-                let mut row = Row { value, mtime, mode, dead: false, ..row };
-                if was_dead {
-                    row.place.parent = self.revive(row.place.parent);
-                    if self.live_there(&row.place).is_some() {
-                        row.place.name = self.free_name(row.place.parent, &row.place.name, "back");
-                    }
-                }
-                let mut row = Self::stamped(row, true, was_dead);
-                if attributes {
-                    row.attributes_time = row.time;
-                }
-                self.commit(row);
-            }
-            _ => {}
-        }
-        let row = self.rows[&id].clone();
-        self.feed.push(Change::Closed(id, conflict, row));
-        true
+        rows.into_iter().for_each(|row| self.commit(row));
+        self.conflicts.remove(&id);
+        self.feed.push(Change::Closed(id, settled, row));
+        Ok(())
     }
 
     fn can_answer(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use quics_client::engine::{Action, Config, Engine, Event, Everything, Ingested, Ticket};
 use quics_client::folder::Kind;
 use quics_meta::Memory;
-use quics_reconcile::Value;
+use quics_reconcile::{Choice, Value};
 use quics_types::{Cursor, DeviceId, Digest, EntryId, Name, RootId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -251,16 +251,15 @@ impl<S: Side> World<S> {
 
     fn answer_one(&mut self) {
         let open = self.server.open();
-        let Some((id, keys)) = self.pick(&open) else { return };
+        let Some((id, conflict)) = self.pick(&open) else { return };
+        let keys: Vec<_> = conflict.candidates.keys().copied().collect();
         let choice = match self.random.random_range(0..3) {
-            0 => None,
-            1 => Some(None),
-            _ => self.pick(&keys).map(Some),
+            0 => Choice::Server,
+            1 => Choice::Both { names: BTreeMap::new() },
+            _ => self.pick(&keys).map_or(Choice::Server, Choice::Candidate),
         };
-        say!(self, "answer {id} {choice:?}");
-        if !self.server.resolve(id, choice) {
-            say!(self, "nobody can answer yet");
-        }
+        let answered = self.server.resolve(id, conflict.revision, &choice);
+        say!(self, "answer {id} {choice:?}: {answered:?}");
     }
 
     // ---- devices

@@ -153,7 +153,7 @@ impl<V: View> Judge<'_, V> {
             },
         };
         (row.place, row.value, row.mode, row.mtime, row.dead) = (place.clone(), value.clone(), mode, mtime, false);
-        stamp(&mut row, true, true, true);
+        row.stamp(true, true, true);
         let accepted = Accepted { row: row.clone(), content: true, place: true, attributes: true, refused: None };
         Ok(Judgement { verdict: Verdict::Accepted(accepted), row: Some(row), conflict: None })
     }
@@ -186,7 +186,7 @@ impl<V: View> Judge<'_, V> {
             return self.candidate(id, CandidateRole::Own, CandidateState::Delete, row.mtime, row.mode, base);
         }
         row.dead = true;
-        stamp(&mut row, true, true, true);
+        row.stamp(true, true, true);
         let conflict = self.without(id, CandidateRole::Own)?;
         let accepted = Accepted { row: row.clone(), content: true, place: true, attributes: true, refused: None };
         Ok(Judgement { verdict: Verdict::Accepted(accepted), row: Some(row), conflict })
@@ -226,7 +226,7 @@ impl<V: View> Judge<'_, V> {
         }
         let written = told.content_changed || told.place_changed || told.attributes_changed;
         if written {
-            stamp(&mut row, told.content_changed, told.place_changed, told.attributes_changed);
+            row.stamp(told.content_changed, told.place_changed, told.attributes_changed);
             if told.conflict.is_none() {
                 told.conflict = self.raised(row.id)?;
             }
@@ -387,15 +387,5 @@ enum Depth {
     TooDeep,
 }
 
-fn stamp(row: &mut Row, content: bool, place: bool, attributes: bool) {
-    row.time = row.time.next();
-    if content {
-        row.content_time = row.time;
-    }
-    if place {
-        row.place_time = row.time;
-    }
-    if attributes {
-        row.attributes_time = row.time;
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Trees in, a plan out: the rules of sync as pure functions.
 //!
-//! Here stands what a server answers to a proposal ([`judge()`]), how a device finds the entries of its folder again
+//! Here stands what a server answers to a proposal ([`judge()`]) and does when a person answers a conflict ([`answer()`]), how a device finds the entries of its folder again
 //! ([`Trees::bind`]), what it does next ([`Trees::plan`]) and what it learns from what came of it ([`Trees::take`] and
 //! its sisters). There is no I/O, no clock and no randomness: the same input gives the same answer, so that one seed
 //! replays any failure. What is *not* here: how trees are stored, how files are written, who may do what.
@@ -11,21 +11,27 @@
 //! - Remote rows never go back.
 //! - Applying a plan twice does nothing the second time; quiet devices converge.
 
+mod answer;
 mod bind;
 mod conflict;
 mod digest;
 mod judge;
 mod learn;
+mod names;
 mod nodes;
 mod plan;
 mod proposal;
 mod row;
+#[cfg(test)]
+mod testing;
 mod trees;
 
+pub use answer::{Answer, CandidateKey, Choice, Unanswered, answer};
 pub use conflict::{Candidate, CandidateRole, CandidateState, Conflict};
 pub use digest::RootDigest;
 pub use judge::{Judgement, View, judge};
 pub use learn::Seen;
+pub use names::beside;
 pub use plan::{Aspect, Step, Subject};
 pub use proposal::{Accepted, AttributesChange, Change, ContentChange, PlaceChange, Proposal, Refusal, Verdict};
 pub use row::{Row, Value};

@@ -63,4 +63,18 @@ impl Row {
     pub fn is_live_directory(&self) -> bool {
         !self.dead && self.value.is_directory()
     }
+
+    /// Raises the time, and says which aspects changed with it.
+    pub(crate) fn stamp(&mut self, content: bool, place: bool, attributes: bool) {
+        self.time = self.time.next();
+        if content {
+            self.content_time = self.time;
+        }
+        if place {
+            self.place_time = self.time;
+        }
+        if attributes {
+            self.attributes_time = self.time;
+        }
+    }
 }
