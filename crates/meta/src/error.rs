@@ -85,6 +85,12 @@ pub enum Error {
         /// Why it is needed.
         reason: &'static str,
     },
+    /// A store is to be made where there is one.
+    #[error("{file} is in the way: the directory holds a store already")]
+    NotEmpty {
+        /// The first file of it that was found, relative to the directory.
+        file: String,
+    },
     /// A file was written by a newer version of this software; it is not touched.
     #[error("{file} has format version {version}, newer than the {known} that this software knows")]
     Newer {

@@ -43,6 +43,7 @@ mod disk;
 mod error;
 mod files;
 mod frame;
+mod import;
 mod index;
 mod journaled;
 mod marker;

@@ -19,7 +19,7 @@ use crate::options::{IndexKind, Options};
 use crate::snapshot::{self, Record, Summary};
 use crate::store::Epoch;
 
-const INDEX: &str = "index";
+pub(crate) const INDEX: &str = "index";
 const ASIDE: &str = "index.aside-";
 /// Stands in the first segment of a store, which holds no frame.
 pub(crate) const NO_EPOCH: u64 = 0;

@@ -247,3 +247,33 @@ fn a_killed_store_has_everything_that_was_acknowledged() {
     assert_eq!(again.range(b"", b"", 1000).unwrap(), rows);
     assert_eq!(again.epochs().len(), 2);
 }
+
+#[test]
+fn a_store_that_was_put_back_to_an_older_copy_tells_cursors_that_came_after_it() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    for n in 0..10 {
+        store.submit(put(format!("k{n}"), "old")).unwrap().wait().unwrap();
+    }
+    let kept = (store.epoch(), store.applied());
+    let rows = store.range(b"", b"", 100).unwrap();
+    store.close().unwrap();
+    let copy = disk.after_kill();
+
+    let store = open(&disk);
+    for n in 0..10 {
+        store.submit(put(format!("k{n}"), "new")).unwrap().wait().unwrap();
+    }
+    let (later, far) = ((store.epoch(), store.applied()), (kept.0, kept.1 + 1));
+    store.close().unwrap();
+
+    let back = open(&copy);
+    back.verify().unwrap();
+    assert_eq!(back.range(b"", b"", 100).unwrap(), rows, "the copy is whole");
+    back.submit(put("k0", "another")).unwrap().wait().unwrap();
+    assert_eq!(back.applied(), later.1 - 9, "its numbers are given a second time");
+    let holds = |(epoch, seq)| quics_meta::chain_holds(&back.epochs(), back.applied(), epoch, seq);
+    assert!(holds(kept), "what was known when the copy was made is known");
+    assert!(!holds(later) && !holds(far), "what came later is not, although its number was given again");
+    assert!(holds((back.epoch(), back.applied())));
+}

@@ -5,6 +5,7 @@
 mod contract;
 mod damage;
 mod disks;
+mod import;
 mod index;
 mod journal;
 mod kill;
