@@ -4,6 +4,7 @@ use std::{ffi::OsString, net::IpAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use quics_proto::common::v1::Role;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -42,6 +43,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Read back everything that the server keeps; what its disk has lost is asked back from the devices
+    Verify {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Give a user a role in a root, or end the membership
+    Member {
+        #[command(flatten)]
+        data: DataArgs,
+        /// The root's name
+        root: String,
+        /// The user's name
+        user: String,
+        /// What the user may do
+        role: Membership,
+    },
     /// Print a one-time ticket with which a device joins: `quics join TICKET`
     Ticket {
         #[command(flatten)]
@@ -72,6 +89,16 @@ enum UserCommand {
         /// What the user is called
         name: String,
     },
+    /// Let a user's devices join by a password: asked for at a terminal, else read from standard input
+    Password {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Whose
+        name: String,
+        /// End joining by password for this user
+        #[arg(long)]
+        off: bool,
+    },
     /// List the users
     List {
         #[command(flatten)]
@@ -80,6 +107,19 @@ enum UserCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What a user may do with a root.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Membership {
+    /// See all of it
+    Reader,
+    /// Change it, too
+    Writer,
+    /// And say who else may
+    Owner,
+    /// Nothing any more
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -139,9 +179,22 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Stop { data } => commands::stop(&data.resolve()?)?,
         Command::Status { data, json } => return runtime()?.block_on(commands::status(&data.resolve()?, json)),
+        Command::Verify { data } => return runtime()?.block_on(commands::verify(&data.resolve()?)),
+        Command::Member { data, root, user, role } => {
+            let role = match role {
+                Membership::Reader => Role::Reader,
+                Membership::Writer => Role::Writer,
+                Membership::Owner => Role::Owner,
+                Membership::None => Role::Unspecified,
+            };
+            runtime()?.block_on(commands::set_member(&data.resolve()?, root, user, role))?;
+        }
         Command::Ticket { data, user } => runtime()?.block_on(commands::ticket(&data.resolve()?, user))?,
         Command::User { command: UserCommand::Add { data, name } } => {
             runtime()?.block_on(commands::add_user(&data.resolve()?, name))?;
+        }
+        Command::User { command: UserCommand::Password { data, name, off } } => {
+            runtime()?.block_on(commands::set_password(&data.resolve()?, name, off))?;
         }
         Command::User { command: UserCommand::List { data, json } } => {
             runtime()?.block_on(commands::list_users(&data.resolve()?, json))?;

@@ -15,8 +15,9 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use quics_kit::{
-    data::{DataDir, write_atomic},
+    data::{DataDir, read_small, write_atomic},
     names::Service,
+    ticket::{Fingerprint, Ticket},
 };
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,19 @@ impl Data {
         })?;
         held.dir("logs")?;
         Ok(held)
+    }
+
+    /// The fingerprint of the server's CA, as devices see it; `None` before the first start.
+    ///
+    /// # Errors
+    /// When the registry's files cannot be read.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        const LIMIT: u64 = 4096;
+        let Some(text) = read_small(&self.service(Service::Registry).join("service.ticket"), LIMIT)? else {
+            return Ok(None);
+        };
+        let ticket: Ticket = String::from_utf8_lossy(&text).parse().context("read the service ticket")?;
+        Ok(Some(ticket.fingerprint))
     }
 
     /// The process that holds the directory, if one does.

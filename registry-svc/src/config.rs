@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use quics_kit::names::FIRST_USER;
 use quics_kit::service;
 
 /// How long the certificates of devices and services live unless told otherwise: seven days.
@@ -19,7 +20,7 @@ pub struct Config {
     #[arg(long, env = "QUICS_ADVERTISE", value_delimiter = ',', value_name = "HOST[:PORT]")]
     pub advertise: Vec<String>,
     /// Name of the user that a fresh server has
-    #[arg(long, env = "QUICS_FIRST_USER", default_value = "user", value_name = "NAME")]
+    #[arg(long, env = "QUICS_FIRST_USER", default_value = FIRST_USER, value_name = "NAME")]
     pub first_user: String,
     /// Life of certificates in seconds
     #[arg(long, env = "QUICS_CERTIFICATE_SECONDS", default_value_t = CERTIFICATE_SECONDS, value_name = "SECONDS")]
@@ -29,7 +30,7 @@ pub struct Config {
 impl Config {
     /// The defaults around `common`.
     pub fn new(common: service::Config) -> Self {
-        let (advertise, first_user) = (Vec::new(), "user".to_owned());
+        let (advertise, first_user) = (Vec::new(), FIRST_USER.to_owned());
         Self { common, advertise, first_user, certificate_seconds: CERTIFICATE_SECONDS }
     }
 

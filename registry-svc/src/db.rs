@@ -14,6 +14,7 @@
 //! | `r` root | [`Root`] |
 //! | `m` root user | [`Member`] |
 //! | `M` user root | |
+//! | `x` root user | : was a member and was removed |
 //! | `a` root device | [`Attached`] |
 //! | `A` device root | |
 //! | `s` device | [`Seen`] |
@@ -46,6 +47,7 @@ pub(crate) mod tag {
     pub(crate) const ROOT: u8 = b'r';
     pub(crate) const MEMBER: u8 = b'm';
     pub(crate) const USER_ROOT: u8 = b'M';
+    pub(crate) const REMOVED: u8 = b'x';
     pub(crate) const ATTACHED: u8 = b'a';
     pub(crate) const DEVICE_ROOT: u8 = b'A';
     pub(crate) const SEEN: u8 = b's';
@@ -122,6 +124,9 @@ pub(crate) struct Root {
     pub(crate) password: String,
     #[prost(uint64, tag = "4")]
     pub(crate) created_at: u64,
+    /// What the password makes of a user who is no member, as `quics.common.v1.Role`; 0: nothing.
+    #[prost(int32, tag = "5")]
+    pub(crate) password_role: i32,
 }
 
 /// A person's role in a root, as `quics.common.v1.Role`.
@@ -202,6 +207,11 @@ impl Rows<'_> {
         self.get(&key(tag::MEMBER, &[root.as_bytes(), user.as_bytes()]))
     }
 
+    /// Whether a user was a member of a root and was removed.
+    pub(crate) fn was_removed(&self, root: RootId, user: UserId) -> Result<bool> {
+        Ok(self.0.get(&key(tag::REMOVED, &[root.as_bytes(), user.as_bytes()]))?.is_some())
+    }
+
     pub(crate) fn is_attached(&self, root: RootId, device: DeviceId) -> Result<bool> {
         Ok(self.0.get(&key(tag::ATTACHED, &[root.as_bytes(), device.as_bytes()]))?.is_some())
     }
@@ -277,8 +287,10 @@ mod tests {
         assert_eq!(hex(&device.encode_to_vec()), golden);
         let ticket = Ticket { user: Bytes::from_static(&[1; 2]), expires_at: 300, used_by: Bytes::from_static(&[9]) };
         assert_eq!(hex(&ticket.encode_to_vec()), "0a02010110ac021a0109");
-        let root = Root { name: "docs".into(), maker: Bytes::from_static(&[7]), password: "p".into(), created_at: 1 };
+        let (maker, password) = (Bytes::from_static(&[7]), "p".to_owned());
+        let root = Root { name: "docs".into(), maker, password, created_at: 1, password_role: 0 };
         assert_eq!(hex(&root.encode_to_vec()), "0a04646f63731201071a01702001");
+        assert_eq!(hex(&Root { password_role: 2, ..root }.encode_to_vec()), "0a04646f63731201071a017020012802");
         assert_eq!(hex(&Member { role: 3, since: 1 }.encode_to_vec()), "08031001");
         let user = User { name: "ada".into(), password: String::new(), created_at: 1 };
         assert_eq!(hex(&user.encode_to_vec()), "0a036164611801");

@@ -158,8 +158,10 @@ impl RegistryService for Grpc {
             let known = self.device(&request).await?;
             let message = request.into_inner();
             let id = RootId::from_slice(&message.root_id)?;
+            let grants = message.password_role().to_domain();
             let password = Secret::from(message.password.into_bytes());
-            let root = self.registry.create_root(known.user, known.device, id, message.name, password).await?;
+            let root =
+                self.registry.create_root(known.user, known.device, id, message.name, (password, grants)).await?;
             Ok(proto::CreateRootResponse { root: Some(root) })
         };
         answer("create_root", work.await)

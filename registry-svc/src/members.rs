@@ -34,6 +34,7 @@ impl Registry {
                 None => {
                     change.delete(key(tag::MEMBER, &[root.as_bytes(), user.as_bytes()]));
                     change.delete(key(tag::USER_ROOT, &[user.as_bytes(), root.as_bytes()]));
+                    change.put_bytes(key(tag::REMOVED, &[root.as_bytes(), user.as_bytes()]), &[]);
                     change.tell(Event::Member(root, user));
                     detach_users(rows, change, root, user)?;
                 }
@@ -57,6 +58,7 @@ fn detach_users(rows: Rows<'_>, change: &mut Change, root: RootId, user: UserId)
 pub(crate) fn put_member(change: &mut Change, root: RootId, user: UserId, role: Role, now: u64) {
     let row = Member { role: common::Role::from(role).into(), since: now };
     change.put(key(tag::MEMBER, &[root.as_bytes(), user.as_bytes()]), &row);
+    change.delete(key(tag::REMOVED, &[root.as_bytes(), user.as_bytes()]));
     change.put_bytes(key(tag::USER_ROOT, &[user.as_bytes(), root.as_bytes()]), &[]);
     change.tell(Event::Member(root, user));
 }

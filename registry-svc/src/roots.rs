@@ -30,9 +30,12 @@ impl Registry {
         device: DeviceId,
         id: RootId,
         name: String,
-        password: Secret,
+        (password, grants): (Secret, Option<Role>),
     ) -> Result<proto::Root> {
         names::check_root(&name)?;
+        if grants == Some(Role::Owner) || (grants.is_some() && password.expose().is_empty()) {
+            return Err(Error::Malformed("a password grants the role of a reader or a writer"));
+        }
         let password = self.inner.passwords.hash(password).await?;
         let now = self.now_millis();
         self.change(move |rows, change| {
@@ -50,7 +53,9 @@ impl Registry {
                 }
             }
             let maker = Bytes::copy_from_slice(user.as_bytes());
-            change.put(key(tag::ROOT, &[id.as_bytes()]), &Root { name, maker, password, created_at: now });
+            let password_role = grants.map_or(0, |role| common::Role::from(role).into());
+            let root = Root { name, maker, password, created_at: now, password_role };
+            change.put(key(tag::ROOT, &[id.as_bytes()]), &root);
             put_member(change, id, user, Role::Owner, now);
             put_attached(change, id, device, now);
             Ok(())
@@ -68,7 +73,8 @@ impl Registry {
         Ok(roots)
     }
 
-    /// Attaches a device to a root; one that is attached already is not asked for the password again.
+    /// Attaches a device to a root; one that is attached already is not asked for the password again. Who is no member
+    /// becomes one by a password that grants a role, unless the membership was ended before.
     ///
     /// # Errors
     /// [`Error::NotMember`], [`Error::RootPassword`], [`Error::Limited`].
@@ -80,19 +86,30 @@ impl Registry {
         password: Secret,
     ) -> Result<proto::Root> {
         let rows = self.rows();
-        rows.role(id, user)?.ok_or(Error::NotMember)?;
-        let stored = rows.root(id)?.ok_or(Error::NotMember)?.password;
-        if !stored.is_empty() && !rows.is_attached(id, device)? {
-            let attempt = self.inner.attempts.begin(vec![Who::Root(id, user)])?;
-            if !self.inner.passwords.verify(password, stored).await? {
-                return Err(Error::RootPassword);
+        let root = rows.root(id)?;
+        let granted = match rows.role(id, user)? {
+            Some(_) => {
+                let stored = root.ok_or(Error::NotMember)?.password;
+                if !stored.is_empty() && !rows.is_attached(id, device)? {
+                    let attempt = self.inner.attempts.begin(vec![Who::Root(id, user)])?;
+                    if !self.inner.passwords.verify(password, stored).await? {
+                        return Err(Error::RootPassword);
+                    }
+                    attempt.succeeded();
+                }
+                None
             }
-            attempt.succeeded();
-        }
+            None => Some(self.grant(id, user, root, password).await?),
+        };
         let now = self.now_millis();
         self.change(move |rows, change| {
             // Membership and device may have ended meanwhile.
-            rows.role(id, user)?.ok_or(Error::NotMember)?;
+            match granted {
+                Some(role) if rows.role(id, user)?.is_none() && !rows.was_removed(id, user)? => {
+                    put_member(change, id, user, role, now);
+                }
+                _ => drop(rows.role(id, user)?.ok_or(Error::NotMember)?),
+            }
             let alive = rows.device(device)?.is_some_and(|device| device.revoked_at == 0);
             if !alive {
                 return Err(Error::Device);
@@ -104,6 +121,26 @@ impl Registry {
         })
         .await?;
         self.describe(id, user, Some(device))
+    }
+
+    /// The role that a password gives to a user who is no member. Whoever does not get one gets the same answer after
+    /// the same time, whether the root exists or not.
+    async fn grant(&self, id: RootId, user: UserId, root: Option<Root>, password: Secret) -> Result<Role> {
+        if password.expose().is_empty() {
+            return Err(Error::NotMember);
+        }
+        let root = match root {
+            Some(root) if !self.rows().was_removed(id, user)? => Some(root),
+            _ => None,
+        };
+        let role = root.as_ref().and_then(|root| common::Role::try_from(root.password_role).ok()?.to_domain());
+        let stored = root.filter(|_| role.is_some()).map(|root| root.password).unwrap_or_default();
+        let attempt = self.inner.attempts.begin(vec![Who::Root(id, user)])?;
+        if !self.inner.passwords.verify(password, stored).await? {
+            return Err(Error::NotMember);
+        }
+        attempt.succeeded();
+        role.ok_or(Error::NotMember)
     }
 
     /// Ends a device's attachment to a root; one that is not attached stays so.

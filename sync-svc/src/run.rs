@@ -1,20 +1,17 @@
 //! The process: stores, members, upkeep, routes.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use quics_chunks::{ChunkStore, Segments};
 use quics_kit::caller::is_device;
 use quics_kit::clock::{Clock, SystemClock};
 use quics_kit::data::DataDir;
-use quics_kit::identity::Identity;
 use quics_kit::members::{self, Follow, Members};
 use quics_kit::names;
 use quics_kit::service::Host;
 use quics_kit::telemetry::link;
 use quics_meta::{Journaled, MetaStore};
-use quics_quic::{ClientAuth, Server, Tls};
-use rustls_pki_types::CertificateDer;
+use quics_quic::{ClientAuth, Server};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -38,8 +35,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let (meta, chunks) = open(host.data()).await?;
     let members = Members::load(meta.clone(), members::Options::new(MEMBERS, clock.clone()))?;
 
-    let identity = host.data().dir("identity").map_err(quics_kit::service::Error::from)?;
-    let (connections, tls, directory) = (server.connections(), joined.tls.clone(), host.data().path().to_owned());
+    let (connections, directory) = (server.connections(), host.data().path().to_owned());
+    let trusting = joined.clone();
     let follow = Follow {
         members: members.clone(),
         registry: link(joined.registry.clone()),
@@ -47,7 +44,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         on_revoked: Box::new(move |device| {
             connections.close(|peer| is_device(peer, device), "this device was revoked");
         }),
-        on_trust: Box::new(trust(identity, tls)),
+        on_trust: Box::new(move |list| {
+            if let Err(error) = trusting.trust(list) {
+                tracing::error!(%error, "trust.not_taken");
+            }
+        }),
     };
     host.spawn("members", follow.run(shutdown.clone()));
 
@@ -61,29 +62,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         shutdown: shutdown.clone(),
     });
     let served = serve(host, server, service.clone(), shutdown).await;
+    // Said now, registry-svc need not wait for a connection that is silent.
+    joined.registry.close();
     service.ended().await;
     drop(service);
     let closed = close(meta, chunks).await;
     served?;
     closed
-}
-
-/// Takes over which CAs to trust, durably; what cannot be taken over leaves it as it was.
-fn trust(identity: PathBuf, tls: Tls) -> impl Fn(Vec<CertificateDer<'static>>) + Send + Sync {
-    move |list| {
-        let take = |list| {
-            let Some(mine) = Identity::load(&identity)? else { return Ok(()) };
-            if mine.trust() == list {
-                return Ok(());
-            }
-            let mine = mine.trusting(list)?;
-            mine.store(&identity)?;
-            mine.put_into(&tls)
-        };
-        if let Err(error) = take(list) {
-            tracing::error!(%error, "trust.not_taken");
-        }
-    }
 }
 
 /// Serves the calls and keeps the stores in order until `shutdown`.

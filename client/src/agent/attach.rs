@@ -40,19 +40,25 @@ impl Core {
     ///
     /// # Errors
     /// [`Error`] says what is in the way; nothing has changed then.
-    pub(crate) async fn add(self: &Arc<Self>, path: &Path, name: &str, password: &str) -> Result<Arc<Root>, Error> {
+    pub(crate) async fn add(
+        self: &Arc<Self>,
+        path: &Path,
+        name: &str,
+        (password, grants): (&str, Option<Role>),
+    ) -> Result<Arc<Root>, Error> {
         let _attaching = self.attaching.lock().await;
         let path = self.usable(path).await?;
         let name = if name.is_empty() { default_name(&path) } else { name.to_owned() };
         if !is_root_name(&name) {
             return Err(Error::Name);
         }
-        let id = draw_root();
+        let id = RootId::from_bytes(quics_kit::random::bytes());
         start::mark(&path, id).await?;
         let request = registry::CreateRootRequest {
             root_id: Bytes::copy_from_slice(id.as_bytes()),
             name: name.clone(),
             password: password.to_owned(),
+            password_role: grants.map_or(0, |role| quics_proto::common::v1::Role::from(role).into()),
         };
         let made = match self.registry().create_root(call(request)).await {
             Ok(made) => made.into_inner().root,
@@ -78,7 +84,14 @@ impl Core {
         password: &str,
     ) -> Result<Arc<Root>, Error> {
         let _attaching = self.attaching.lock().await;
-        let found = find(&self.list_roots().await?, wanted)?;
+        let found = match find(&self.list_roots().await?, wanted) {
+            // Who knows a password may become a member by it; until then the root is not listed.
+            Err(Error::UnknownRoot { name }) if !password.is_empty() => match wanted.parse::<RootId>() {
+                Ok(id) => registry::Root { root_id: Bytes::copy_from_slice(id.as_bytes()), name, ..Default::default() },
+                Err(_) => return Err(Error::UnknownRoot { name }),
+            },
+            found => found?,
+        };
         let id = RootId::from_slice(&found.root_id)
             .map_err(|_| account::Error::Malformed { server: self.account.lock().server.clone() })?;
         if let Some(root) = self.roots.lock().get(&id) {
@@ -119,7 +132,8 @@ impl Core {
                 });
             }
         };
-        self.attach(id, name.to_owned(), path, role(attached, Role::Writer)).await
+        let name = attached.as_ref().map_or_else(|| name.to_owned(), |root| root.name.clone());
+        self.attach(id, name, path, role(attached, Role::Writer)).await
     }
 
     async fn attach(self: &Arc<Self>, id: RootId, name: String, path: PathBuf, role: Role) -> Result<Arc<Root>, Error> {
@@ -220,13 +234,6 @@ fn overlap(path: &Path, home: &Path, taken: &[PathBuf]) -> Result<(), Error> {
         return Err(Error::HoldsHome { at: path.to_owned() });
     }
     Ok(())
-}
-
-/// Draws a root's id; the first byte is not 0, as the keys of a store may not begin with that.
-fn draw_root() -> RootId {
-    let mut bytes: [u8; RootId::LEN] = quics_kit::random::bytes();
-    bytes[0] = bytes[0].max(1);
-    RootId::from_bytes(bytes)
 }
 
 /// Makes the directory if only its parent is there. `true`: it was made.

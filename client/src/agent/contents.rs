@@ -15,10 +15,12 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::hands::{Mover, Work};
+use super::heal::Healer;
 use super::meter::Meter;
 use crate::engine::{FetchFailure, IngestFailure, Ingested};
 use crate::folder::{Spot, Stat, Tree};
 use crate::transfer::{Server, Transfer};
+use crate::watch::Skip;
 
 /// Memory that all transfers of an agent may use together, in units of [`UNIT`]: 72 MiB.
 const ROOM: u32 = 72 << 20 >> 16;
@@ -85,19 +87,24 @@ pub(crate) struct Contents {
     transfer: Transfer<Server<Line>>,
     room: Room,
     meter: Arc<Meter>,
+    tree: Arc<Tree>,
+    /// What of the folder is not synced.
+    skip: Skip,
+    healer: Arc<Healer>,
 }
 
 impl Contents {
     pub(crate) fn new(
         line: Line,
-        root: RootId,
-        lease: LeaseId,
+        (root, lease): (RootId, LeaseId),
         tree: Arc<Tree>,
+        skip: Skip,
         room: Room,
         meter: Arc<Meter>,
     ) -> Self {
         let remote = Server::new(SyncServiceClient::new(line), root, lease);
-        Self { transfer: Transfer::with_remote(remote, tree, meter.progress()), room, meter }
+        let transfer = Transfer::with_remote(remote, tree.clone(), meter.progress());
+        Self { transfer, room, meter, tree, skip, healer: Arc::default() }
     }
 }
 
@@ -120,5 +127,14 @@ impl Mover for Contents {
             let _room = room.take(size).await.ok_or(FetchFailure::Offline)?;
             transfer.fetch(content, size, like).await
         })
+    }
+
+    fn heal(&self, digests: Vec<Digest>) -> Option<Work<()>> {
+        if !self.healer.want(digests) {
+            return None;
+        }
+        let (transfer, tree, skip) = (self.transfer.clone(), self.tree.clone(), self.skip.clone());
+        let healer = self.healer.clone();
+        Some(Box::pin(async move { healer.run(&transfer, &tree, &skip).await }))
     }
 }

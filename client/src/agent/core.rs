@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quics_kit::clock::SystemClock;
@@ -24,6 +25,9 @@ use super::{Error, start};
 use crate::account::{self, Standing};
 use crate::home::{Account, Locked, RootEntry, Settings};
 
+/// Between two looks at what carries the calls.
+const TRANSPORT: Duration = Duration::from_secs(2);
+
 /// The running agent.
 pub(crate) struct Core {
     pub(crate) locked: Locked,
@@ -37,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) board: Switchboard,
     pub(crate) roots: Mutex<BTreeMap<RootId, Arc<Root>>>,
     pub(crate) connection: watch::Sender<Connection>,
+    /// Why there is no connection, for people.
+    trouble: Mutex<String>,
     /// Bumped when anything changed that the status shows.
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) stop: CancellationToken,
@@ -71,6 +77,7 @@ impl Core {
             board: Switchboard::default(),
             roots: Mutex::default(),
             connection: watch::Sender::new(Connection::Offline),
+            trouble: Mutex::default(),
             changed: watch::Sender::new(0),
             stop: CancellationToken::new(),
             attaching: tokio::sync::Mutex::new(()),
@@ -183,6 +190,23 @@ impl Core {
         }
     }
 
+    /// Why the server cannot be reached, one sentence; empty while it can.
+    pub(crate) fn trouble(&self) -> String {
+        match *self.connection.borrow() {
+            Connection::Offline => self.trouble.lock().clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn note_trouble(&self, end: &End) {
+        let trouble = match end {
+            End::Lost(status) => account::Error::of_call(&self.account.lock().sync, status).to_string(),
+            other => other.to_string(),
+        };
+        *self.trouble.lock() = trouble;
+        self.note_change();
+    }
+
     /// How calls reach the server now.
     pub(crate) fn transport(&self) -> Connection {
         match *self.connection.borrow() {
@@ -211,22 +235,36 @@ pub(crate) async fn keep_session(core: Arc<Core>) {
     loop {
         let channel = core.sync.now();
         let opened = AtomicBool::new(false);
-        let end = session::run(SyncServiceClient::new(channel.clone()), &core.board, &core.stop, || {
+        let stop = core.stop.child_token();
+        let session = session::run(SyncServiceClient::new(channel.clone()), &core.board, &stop, || {
             opened.store(true, Ordering::Relaxed);
             core.set_connection(match channel.transport() {
                 Some(Transport::Tcp) => Connection::Tcp,
                 _ => Connection::Quic,
             });
             tokio::spawn(super::attach::learn_roles(core.clone()));
-        })
-        .await;
+        });
+        // Calls are over QUIC as soon as that works again; the streams of the session have to be opened anew for it.
+        let moving = async {
+            back_to_quic(&channel).await;
+            stop.cancel();
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        let end = tokio::select! {
+            end = session => end,
+            never = moving => match never {},
+        };
         if matches!(end, End::Stopped) {
-            return;
+            if core.stop.is_cancelled() {
+                return;
+            }
+            continue;
         }
         let was_open = opened.into_inner();
         if was_open {
             failures = 0;
         }
+        core.note_trouble(&end);
         core.set_connection(Connection::Offline);
         tracing::info!(reason = %end, failures, "session.lost");
         // Not at every attempt: where nobody answers, asking takes as long as connecting.
@@ -245,6 +283,20 @@ pub(crate) async fn keep_session(core: Arc<Core>) {
         let pause = session::pause(failures);
         if core.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
+        }
+    }
+}
+
+/// Waits until a channel that went over TCP goes over QUIC.
+async fn back_to_quic(channel: &Channel) {
+    let mut looks = tokio::time::interval(TRANSPORT);
+    let mut over_tcp = false;
+    loop {
+        looks.tick().await;
+        match channel.transport() {
+            Some(Transport::Tcp) => over_tcp = true,
+            Some(Transport::Quic) if over_tcp => return,
+            _ => {}
         }
     }
 }

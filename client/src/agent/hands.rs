@@ -28,6 +28,8 @@ pub(crate) trait Mover: Send + Sync {
     fn ingest(&self, at: Spot, expected: Stat) -> Work<Result<Ingested, IngestFailure>>;
     /// See [`Action::Fetch`].
     fn fetch(&self, content: Digest, size: u64, like: Option<(Spot, Digest)>) -> Work<Result<Name, FetchFailure>>;
+    /// Sends what is here of chunks that the server has lost; `None` when there is nothing to be done for it now.
+    fn heal(&self, digests: Vec<Digest>) -> Option<Work<()>>;
 }
 
 /// The hands of one root.
@@ -107,6 +109,16 @@ impl thread::Hands for RootHands {
             }
         }
     }
+
+    fn heal(&self, digests: Vec<Digest>) {
+        if let Some(work) = self.mover.heal(digests) {
+            let stop = self.stop.clone();
+            let work = async move {
+                stop.run_until_cancelled(work).await;
+            };
+            self.tasks.spawn_on(work, &self.runtime);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +140,10 @@ mod tests {
 
         fn fetch(&self, _: Digest, _: u64, _: Option<(Spot, Digest)>) -> Work<Result<Name, FetchFailure>> {
             Box::pin(async { Err(FetchFailure::Absent) })
+        }
+
+        fn heal(&self, _: Vec<Digest>) -> Option<Work<()>> {
+            None
         }
     }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use quics_types::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::view::{Explained, OpenConflict};
@@ -28,6 +29,8 @@ pub(crate) enum Input {
     /// The streams to the server are open, as a session of this number; the number goes on what the
     /// engine asks for from now on.
     Connected(u64),
+    /// Chunks that the server has lost.
+    Wanted(Vec<Digest>),
     /// A question about one path.
     Explain(RelPath, oneshot::Sender<Explained>),
     /// A question about the open conflicts.
@@ -36,6 +39,12 @@ pub(crate) enum Input {
     Barrier(oneshot::Sender<()>),
     /// Ends the thread.
     Stop,
+}
+
+impl From<Event> for Input {
+    fn from(event: Event) -> Self {
+        Input::Event(event)
+    }
 }
 
 /// The sending end; clones send to the same thread.
@@ -67,10 +76,15 @@ impl Inbox {
     /// # Cancel safety
     /// A call that is dropped has handed over nothing.
     pub(crate) async fn send(&self, event: Event, bytes: usize) -> bool {
+        self.hand(Input::Event(event), bytes).await
+    }
+
+    /// The same for any input.
+    pub(crate) async fn hand(&self, input: Input, bytes: usize) -> bool {
         let units = (bytes / UNIT + 1).min(ROOM / UNIT);
         // At most ROOM / UNIT, which fits.
         let Ok(permit) = self.room.clone().acquire_many_owned(units as u32).await else { return false };
-        self.queue.send((Input::Event(event), Some(permit))).is_ok()
+        self.queue.send((input, Some(permit))).is_ok()
     }
 
     /// Hands over what the watcher saw, at once: events of these, or none where there is no room.

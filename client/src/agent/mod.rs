@@ -28,6 +28,7 @@ mod contents;
 mod core;
 mod error;
 mod hands;
+mod heal;
 mod ignoring;
 mod inbox;
 mod marks;

@@ -81,6 +81,7 @@ impl Opener {
         let rules = Rules::new(tree.clone())
             .map_err(|error| Unopened::Later(format!("its ignore file cannot be read: {error}")))?;
         self.watch(&tree, &rules);
+        let skip = rules.skip();
         let seed = quics_kit::random::bytes();
         let mut engine = Engine::open(config, Box::new(disk), Box::new(rules), self.store.clone(), seed)
             .map_err(|error| Unopened::Never(error.to_string()))?;
@@ -88,7 +89,7 @@ impl Opener {
             engine.handle(Event::Pause(true));
         }
         let (line, room, meter) = (self.line.clone(), self.room.clone(), self.meter.clone());
-        let mover = Arc::new(Contents::new(line, self.root, self.lease, tree.clone(), room, meter));
+        let mover = Arc::new(Contents::new(line, (self.root, self.lease), tree.clone(), skip, room, meter));
         self.keep(upkeep::scan(self.inbox.clone(), self.limited.clone()));
         self.keep(upkeep::sweep(tree, self.device_name.clone(), self.inbox.clone()));
         Ok(Opened { engine, hands: Arc::new(self.hands(mover)) })

@@ -136,11 +136,11 @@ impl Switchboard {
         }
     }
 
-    /// Hands an event to its root. An unknown root was detached meanwhile: the event is dropped.
-    pub(super) async fn deliver(&self, root: RootId, event: Event, bytes: usize) {
+    /// Hands an input to its root. An unknown root was detached meanwhile: the input is dropped.
+    pub(super) async fn deliver(&self, root: RootId, input: impl Into<Input>, bytes: usize) {
         if let Some(inbox) = self.inbox(root) {
             // `false` when its engine has ended, which its view says.
-            let _ended = inbox.send(event, bytes).await;
+            let _ended = inbox.hand(input.into(), bytes).await;
         }
     }
 }
@@ -225,7 +225,8 @@ where
                 }
                 Some(sync::push_response::Message::Resumed(resumed)) => {
                     let root = messages::root(&resumed.root_id)?;
-                    board.deliver(root, Event::Resumed { incarnation: resumed.incarnation }, bytes).await;
+                    let resumed = Event::Resumed { incarnation: resumed.incarnation };
+                    board.deliver(root, resumed, bytes).await;
                 }
                 // Of a newer server.
                 Some(sync::push_response::Message::Opened(_)) | None => {}
@@ -237,7 +238,9 @@ where
         while let Some(response) = feed.message().await? {
             let bytes = response.encoded_len();
             if let Some(sync::watch_response::Message::Wanted(wanted)) = &response.message {
-                tracing::warn!(chunks = wanted.digests.len(), "server.lost_chunks");
+                let root = messages::root(&wanted.root_id)?;
+                board.deliver(root, Input::Wanted(quics_proto::digests(&wanted.digests)?), bytes).await;
+                continue;
             }
             if let Some(sync::watch_response::Message::CursorUnknown(unknown)) = &response.message
                 && let Some(cursor) = unknown.cursor

@@ -32,6 +32,7 @@ impl Core {
             paused: !roots.is_empty() && roots.iter().all(|root| root.state() == api::RootState::Paused),
             roots,
             process_id: std::process::id(),
+            trouble: self.trouble(),
         }
     }
 

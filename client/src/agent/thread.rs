@@ -15,6 +15,7 @@ use super::inbox::{Input, Mail};
 use super::view::{Explained, OpenConflict, View};
 use crate::engine::{Action, Event};
 use crate::folder::RelPath;
+use quics_types::Digest;
 
 /// Inputs that are handled before the engine steps, so that a burst becomes one batch and a flood still steps.
 const BURST: usize = 1024;
@@ -38,6 +39,8 @@ pub(crate) trait Stepped: Send {
 /// What carries the engine's actions out. `session` is the newest that the engine was told of.
 pub(crate) trait Hands: Send + Sync {
     fn act(&self, session: u64, action: Action);
+    /// The server has lost these chunks of the root.
+    fn heal(&self, digests: Vec<Digest>);
 }
 
 /// An engine that is ready to run, with what serves it.
@@ -119,7 +122,7 @@ fn wait_open<E>(
                     let _gone = answer.send(());
                 }
                 // An engine that is not there has asked for nothing; who asks for an explanation sees that it is gone.
-                Ok(Some(Input::Event(_) | Input::Explain(..) | Input::Conflicts(_))) => {}
+                Ok(Some(Input::Event(_) | Input::Explain(..) | Input::Conflicts(_) | Input::Wanted(_))) => {}
             }
         }
     }
@@ -219,6 +222,7 @@ impl<E: Stepped> Thread<E> {
                 self.session = session;
                 self.engine.handle(Event::Connected);
             }
+            Input::Wanted(digests) => self.hands.heal(digests),
             Input::Explain(path, answer) => {
                 // Who asked may have gone.
                 let _gone = answer.send(self.engine.explain(&path));
@@ -327,6 +331,8 @@ mod tests {
         fn act(&self, session: u64, action: Action) {
             self.0.lock().push((session, action));
         }
+
+        fn heal(&self, _: Vec<Digest>) {}
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

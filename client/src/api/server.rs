@@ -140,7 +140,8 @@ impl AgentService for Api {
 
     async fn add_root(&self, request: Request<api::AddRootRequest>) -> Answer<api::AddRootResponse> {
         let request = request.into_inner();
-        let root = self.core.add(&absolute(&request.path)?, &request.name, &request.password).await?;
+        let by_password = (request.password.as_str(), request.password_role().to_domain());
+        let root = self.core.add(&absolute(&request.path)?, &request.name, by_password).await?;
         Ok(Response::new(api::AddRootResponse { root: Some(self.core.root_status(&root)) }))
     }
 

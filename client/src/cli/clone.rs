@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use quics_proto::agent::v1::CloneRootRequest;
 
-use super::failure::DONE;
 use super::{Context, Failure, context, output, password, progress};
 
 const EXAMPLES: &str = "\
@@ -30,9 +29,8 @@ pub(super) struct Clone {
     /// Give the root's password; it is asked for (or read from stdin)
     #[arg(long)]
     password: bool,
-    /// Return when everything is here
-    #[arg(long)]
-    wait: bool,
+    #[command(flatten)]
+    patience: progress::Patience,
 }
 
 impl Clone {
@@ -47,6 +45,6 @@ impl Clone {
             crate::text::line(&root.name),
             crate::text::bytes(&root.path)
         ))?;
-        if self.wait { progress::wait(context, &mut agent, Some(root.root_id)).await } else { Ok(DONE) }
+        self.patience.follow(context, &mut agent, root.root_id).await
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use quics_kit::enrol::Right;
+use quics_kit::names::FIRST_USER;
 use quics_kit::secret::Secret;
 use quics_kit::ticket::Fingerprint;
 
@@ -29,7 +30,7 @@ pub(super) struct Join {
     #[arg(long)]
     password: bool,
     /// Whose device this is, with --password
-    #[arg(long, requires = "password", value_name = "USER", default_value = "owner")]
+    #[arg(long, requires = "password", value_name = "USER", default_value = FIRST_USER)]
     user: String,
     /// The server's fingerprint, so that it need not be confirmed
     #[arg(long, requires = "password", value_name = "HEX")]

@@ -1,48 +1,79 @@
 //! Progress bars on stderr, where it is a terminal, and waiting until everything is in sync.
 
 use bytes::Bytes;
-use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
-use quics_proto::agent::v1::{
-    Connection, GetStatusRequest, Progress, RootState, Status, WaitInSyncRequest, WatchStatusRequest,
-};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use quics_proto::agent::v1::{Connection, Progress, RootState, Status, WaitInSyncRequest, WatchStatusRequest};
 
 use super::failure::{DONE, WAITING};
 use super::{Context, Failure};
 use crate::api;
 
-/// Waits until a root, or all, are in sync, with bars meanwhile. What waits for a person is said on stderr.
+/// How a command that began something ends where nobody said whether it is to wait.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(skip)]
+pub(super) struct Patience {
+    /// Return when all is in sync [default on a terminal, where Ctrl-C leaves it to the agent]
+    #[arg(long)]
+    wait: bool,
+    /// Return at once; the agent does it in the background [default without a terminal]
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+}
+
+impl Patience {
+    /// Follows a root that was just added or cloned, or does not.
+    pub(super) async fn follow(self, context: &Context, agent: &mut api::Client, root: Bytes) -> Result<u8, Failure> {
+        if self.wait {
+            return wait(context, agent, Some(root)).await;
+        }
+        if self.no_wait || !context.terminal {
+            return Ok(DONE);
+        }
+        tokio::select! {
+            code = wait(context, agent, Some(root)) => code,
+            Ok(()) = tokio::signal::ctrl_c() => {
+                eprintln!("\rquics: the agent goes on in the background: see `quics status --watch`");
+                Ok(DONE)
+            }
+        }
+    }
+}
+
+/// Waits until a root, or all, are in sync, with bars meanwhile where somebody looks. What it waits for besides, and
+/// what waits for a person, is said on stderr.
 pub(super) async fn wait(context: &Context, agent: &mut api::Client, root: Option<Bytes>) -> Result<u8, Failure> {
     let mut watching = agent.clone();
     let request = WaitInSyncRequest { root_id: root.clone().unwrap_or_default() };
-    let waiting = agent.wait_in_sync(request);
-    tokio::pin!(waiting);
-    let waited = if context.terminal {
-        let mut bars = Bars::new();
-        let showing = async {
-            let mut stream = watching.watch_status(WatchStatusRequest {}).await?.into_inner();
-            while let Some(told) = stream.message().await? {
-                bars.show(&told.status.unwrap_or_default(), root.as_ref());
+    let mut bars = Bars::new(context.terminal);
+    let showing = async {
+        let mut stream = watching.watch_status(WatchStatusRequest {}).await?.into_inner();
+        let mut said = false;
+        while let Some(told) = stream.message().await? {
+            let status = told.status.unwrap_or_default();
+            // Before the first attempt to connect has failed there is no trouble.
+            if status.connection() == Connection::Offline && !status.trouble.is_empty() && !said {
+                said = true;
+                bars.say(&waits(&status));
             }
-            std::future::pending::<Result<(), tonic::Status>>().await
-        };
-        let waited = tokio::select! {
-            waited = &mut waiting => waited,
-            Err(status) = showing => Err(status),
-        };
-        bars.clear();
-        waited?
-    } else {
-        let status = watching.get_status(GetStatusRequest {}).await?.into_inner().status.unwrap_or_default();
-        if status.connection() == Connection::Offline {
-            eprintln!("quics: waiting for the server at {}", crate::text::line(&status.server));
+            bars.show(&status, root.as_ref());
         }
-        waiting.await?
+        std::future::pending::<Result<(), tonic::Status>>().await
     };
-    let waited = waited.into_inner();
+    let waited = tokio::select! {
+        waited = agent.wait_in_sync(request) => waited,
+        Err(status) = showing => Err(status),
+    };
+    drop(bars);
+    let waited = waited?.into_inner();
     for sentence in &waited.waiting {
         eprintln!("quics: {}", crate::text::line(sentence));
     }
     if waited.waiting.is_empty() && waited.in_sync { Ok(DONE) } else { Ok(WAITING) }
+}
+
+/// What a wait waits for while there is no server.
+fn waits(status: &Status) -> String {
+    format!("quics: waiting for the server: {}", crate::text::line(&status.trouble))
 }
 
 /// One bar each for the scan, what is sent and what is received, over all roots that are shown; each is there only while
@@ -64,7 +95,8 @@ const BYTES: &str = "{prefix:>9} [{bar:30}] {binary_bytes} of {binary_total_byte
 const COUNT: &str = "{prefix:>9} [{bar:30}] {human_pos} of about {human_len} entries, {rate}, {eta} left";
 
 impl Bars {
-    fn new() -> Self {
+    /// Bars on stderr, or none.
+    fn new(shown: bool) -> Self {
         // The templates are constants; one that cannot be read falls back to the default look.
         let style = |text| ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_bar());
         let count = style(COUNT).with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -72,7 +104,8 @@ impl Bars {
         });
         let bar = |name, style| Bar { name, style, shown: None };
         let (send, receive) = (bar("upload", style(BYTES)), bar("download", style(BYTES)));
-        Self { all: MultiProgress::new(), scan: bar("scan", count), send, receive }
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { all: MultiProgress::with_draw_target(target), scan: bar("scan", count), send, receive }
     }
 
     fn show(&mut self, status: &Status, root: Option<&Bytes>) {
@@ -88,7 +121,14 @@ impl Bars {
         self.receive.set(&self.all, progress(|p| p.received_bytes), progress(|p| p.receive_total_bytes));
     }
 
-    fn clear(&mut self) {
+    /// Says something above the bars.
+    fn say(&self, text: &str) {
+        self.all.suspend(|| eprintln!("{text}"));
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
         for bar in [&mut self.scan, &mut self.send, &mut self.receive] {
             bar.hide(&self.all);
         }
@@ -129,15 +169,13 @@ impl Bar {
 
 #[cfg(test)]
 mod tests {
-    use indicatif::ProgressDrawTarget;
     use quics_proto::agent::v1::RootStatus;
 
     use super::*;
 
     #[test]
     fn a_bar_is_there_only_while_there_is_something_to_show() {
-        let mut bars = Bars::new();
-        bars.all.set_draw_target(ProgressDrawTarget::hidden());
+        let mut bars = Bars::new(false);
         let progress = Progress { sent_bytes: 5, send_total_bytes: 10, ..Default::default() };
         let root = RootStatus { progress: Some(progress), root_id: Bytes::from_static(b"r"), ..Default::default() };
         let status = Status { roots: vec![root], ..Default::default() };

@@ -48,6 +48,8 @@ struct StatusJson {
     user: String,
     server: String,
     connection: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    trouble: String,
     paused: bool,
     process_id: u32,
     roots: Vec<RootJson>,
@@ -221,6 +223,7 @@ fn read(status: &AgentStatus) -> StatusJson {
         user: status.user_name.clone(),
         server: status.server.clone(),
         connection: connection(status.connection()),
+        trouble: status.trouble.clone(),
         paused: status.paused,
         process_id: status.process_id,
         roots: status.roots.iter().map(read_root).collect(),
@@ -272,7 +275,8 @@ fn page(status: &AgentStatus) -> String {
     let way = match status.connection() {
         Connection::Quic => "connected over QUIC".to_owned(),
         Connection::Tcp => "connected over TCP (QUIC does not get through)".to_owned(),
-        Connection::Offline | Connection::Unspecified => "not connected".to_owned(),
+        Connection::Offline | Connection::Unspecified if status.trouble.is_empty() => "not connected".to_owned(),
+        Connection::Offline | Connection::Unspecified => format!("not connected: {}", line(&status.trouble)),
         Connection::Revoked => "revoked: run `quics leave --force` and join again".to_owned(),
     };
     let mut page =

@@ -183,18 +183,20 @@ impl Engine {
     /// [`Error`] when the stored state cannot be read.
     pub fn open(
         config: Config,
-        folder: Box<dyn Folder>,
+        mut folder: Box<dyn Folder>,
         filter: Box<dyn Filter>,
         store: Arc<dyn MetaStore>,
         seed: [u8; 32],
     ) -> Result<Self, Error> {
         let loaded = store::load(&config, store.as_ref())?;
         let conflicted = loaded.trees.conflicts().map(|(id, _)| id).collect();
+        let mut random = StdRng::from_seed(seed);
+        let incarnation = propose::incarnation_after(loaded.incarnation, folder.now(), &mut random);
         let mut engine = Self {
             folder,
             filter,
             store,
-            random: StdRng::from_seed(seed),
+            random,
             trees: loaded.trees,
             stats: HashMap::new(),
             racy: HashSet::new(),
@@ -208,7 +210,7 @@ impl Engine {
             level_seen: None,
             verified: None,
             arrived: feed::Arrived::default(),
-            flights: propose::Flights::new(loaded.incarnation + 1, loaded.recorded),
+            flights: propose::Flights::new(incarnation, loaded.recorded),
             receipts: VecDeque::new(),
             persist: store::Persist::default(),
             later: BTreeMap::new(),
@@ -296,7 +298,9 @@ impl Engine {
     /// Why the engine cannot go on, if so.
     pub fn failure(&self) -> Option<String> {
         if self.fenced {
-            return Some("another agent of this device has taken over; one of the two is a copied home".to_owned());
+            return Some("another agent with the identity of this device has taken over, so one of the two homes is a copy: on the \
+                 copy run `quics leave --force` and join again; this one goes on when its agent is started anew"
+                    .to_owned());
         }
         self.failed.as_ref().map(ToString::to_string)
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quics_reconcile::{NodeId, Proposal, Refusal, Seen, Step, Subject, Value, Verdict};
-use quics_types::{EntryId, Role, limits};
-use rand::Rng as _;
+use quics_types::{EntryId, Mtime, Role, limits};
+use rand::{Rng as _, RngCore};
 
 use super::content::{AGAIN, content_id};
 use super::{Action, Engine, Link};
@@ -43,6 +43,14 @@ pub(super) struct Flights {
     pub(super) recorded: u64,
     /// The user's own files that were accepted, to be made durable before their rows are stored.
     pub(super) accepted: BTreeSet<Spot>,
+}
+
+/// The incarnation after `before`: higher, by the clock where that is further, so that a store that was lost does not
+/// begin below what the server has seen; and another one in each copy of a store. So of two agents with one identity (a
+/// home that was copied) the lower one is fenced, and never takes the other's verdicts for its own.
+pub(super) fn incarnation_after(before: u64, now: Mtime, random: &mut impl RngCore) -> u64 {
+    let next = ((before >> 32) + 1).max(u64::try_from(now.seconds).unwrap_or(0));
+    (next.min(u64::from(u32::MAX)) << 32) | u64::from(random.next_u32())
 }
 
 impl Flights {
@@ -302,5 +310,24 @@ impl Engine {
                 self.look_again(&spot);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng as _, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn copies_of_a_store_go_on_in_incarnations_of_their_own_and_all_of_them_are_newer() {
+        let now = |seconds| Mtime { seconds, nanos: 0 };
+        let next = |before, seed| incarnation_after(before, now(5), &mut StdRng::from_seed([seed; 32]));
+        for before in [0, 1, 7 << 32, (7 << 32) | 0xffff_ffff] {
+            assert!(next(before, 1) > before && next(before, 2) > before);
+            assert_ne!(next(before, 1), next(before, 2));
+        }
+        let lost = incarnation_after(0, now(1_800_000_000), &mut StdRng::from_seed([1; 32]));
+        assert_eq!(lost >> 32, 1_800_000_000, "a store that was lost goes on by the clock");
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine keeps in the metadata store, one record for each fact, and how it is encoded.
 //!
-//! Keys are the root's id (16 bytes), one tag byte, then the entry's id where there is one:
+//! Keys are `E`, the root's id (16 bytes), one tag byte, then the entry's id where there is one:
 //!
 //! | tag | value |
 //! |---|---|
@@ -194,10 +194,20 @@ impl Synced {
     }
 }
 
+/// What the keys of all roots begin with; the store keeps keys that begin with 0 for itself, and an id may.
+const ENGINE: u8 = b'E';
+
+/// What all keys of a root begin with.
+pub(super) fn of_root(root: RootId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(64);
+    key.push(ENGINE);
+    key.extend_from_slice(root.as_bytes());
+    key
+}
+
 /// The key of a fact about an entry, or of the root's meta record.
 pub(super) fn key(root: RootId, tag: u8, rest: &[&[u8]]) -> Bytes {
-    let mut key = Vec::with_capacity(64);
-    key.extend_from_slice(root.as_bytes());
+    let mut key = of_root(root);
     key.push(tag);
     for part in rest {
         key.extend_from_slice(part);

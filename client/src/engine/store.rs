@@ -85,7 +85,7 @@ pub(super) fn load(config: &Config, store: &dyn MetaStore) -> Result<Loaded, Err
         trees.set_conflict(id, Some(conflict));
     }
     each(config, store, b's', |key, value| {
-        let role = if key.get(33) == Some(&1) { CandidateRole::New } else { CandidateRole::Own };
+        let role = if key.get(34) == Some(&1) { CandidateRole::New } else { CandidateRole::Own };
         trees.set_settled(entry(key)?, role, Some(record::to_settled(&value)?));
         Ok(())
     })?;
@@ -104,7 +104,7 @@ pub(super) fn load(config: &Config, store: &dyn MetaStore) -> Result<Loaded, Err
 }
 
 fn entry(key: &[u8]) -> Result<EntryId, Error> {
-    key.get(17..33).and_then(|id| EntryId::from_slice(id).ok()).ok_or(Error::Record { what: "key" })
+    key.get(18..34).and_then(|id| EntryId::from_slice(id).ok()).ok_or(Error::Record { what: "key" })
 }
 
 fn each(
@@ -126,7 +126,8 @@ fn each(
     }
 }
 
-/// Takes everything that is stored of a root out.
+/// Takes everything that is stored of a root out, but for the number of its incarnation: the server remembers it, and a
+/// root that is attached again goes on from there.
 ///
 /// # Durability
 /// When it returns.
@@ -134,18 +135,27 @@ fn each(
 /// # Errors
 /// When the store fails.
 pub fn erase(root: quics_types::RootId, store: &dyn MetaStore) -> Result<(), quics_meta::Error> {
-    let (start, end) = (root.as_bytes().to_vec(), record::end_of(root.as_bytes()));
+    let start = record::of_root(root);
+    let end = record::end_of(&start);
+    let meta = record::key(root, b'm', &[]);
     loop {
         let page = store.latest_range(&start, &end, 1000)?;
-        if page.is_empty() {
-            return Ok(());
-        }
         let mut batch = Batch::new();
-        for (key, _) in page {
-            batch.delete(key);
+        for (key, _) in page.iter().filter(|(key, _)| *key != meta) {
+            batch.delete(key.clone());
+        }
+        if batch.is_empty() {
+            break;
         }
         store.submit(batch)?.wait()?;
     }
+    let Some(kept) = store.latest_get(&meta)? else { return Ok(()) };
+    let mut batch = Batch::new();
+    match record::Meta::decode(kept) {
+        Ok(kept) => batch.put(meta, record::Meta { cursor: None, ..kept }.encode_to_vec()),
+        Err(_) => batch.delete(meta),
+    };
+    store.submit(batch)?.wait().map(drop)
 }
 
 impl Engine {

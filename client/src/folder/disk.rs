@@ -15,7 +15,7 @@ use quics_types::{Mtime, RootId, limits};
 use rustix::{fs, io::Errno};
 
 use super::{
-    Abilities, Error, Folder, Identity, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath, listing,
+    Abilities, Error, Folder, Identity, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath,
     marker::FileSystem,
     setup::{open_path, open_tree, read_marker, recover},
     tree::{OWN, Tree},
@@ -54,13 +54,13 @@ impl Disk {
 
 impl Folder for Disk {
     fn list(&mut self, dir: &RelPath) -> io::Result<Listing> {
-        list(&self.tree, dir)
+        self.tree.list(dir)
     }
 
     fn list_many(&mut self, dirs: &[RelPath]) -> Vec<io::Result<Listing>> {
         let threads = LISTERS.min(std::thread::available_parallelism().map_or(1, usize::from)).min(dirs.len() / 2);
         if threads < 2 {
-            return dirs.iter().map(|dir| list(&self.tree, dir)).collect();
+            return dirs.iter().map(|dir| self.tree.list(dir)).collect();
         }
         let (tree, next) = (&self.tree, AtomicUsize::new(0));
         let work = || {
@@ -68,7 +68,7 @@ impl Folder for Disk {
             while let Some((index, dir)) =
                 Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, dirs.get(i)?)))
             {
-                found.push((index, list(tree, dir)));
+                found.push((index, tree.list(dir)));
             }
             found
         };
@@ -174,14 +174,6 @@ impl Folder for Disk {
             self.tree = Arc::new(tree);
         }
         Ok(Identity::Same)
-    }
-}
-
-fn list(tree: &Tree, dir: &RelPath) -> io::Result<Listing> {
-    match tree.dir(dir) {
-        Ok(handle) => listing::list(handle, tree.dev, dir.is_root()),
-        Err(error) if beneath::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
-        Err(error) => Err(error),
     }
 }
 

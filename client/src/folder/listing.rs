@@ -18,40 +18,29 @@ const BUFFER: usize = 32 * 1024;
 /// directories one is another folder's and named as unusable.
 pub(super) fn list(dir: impl AsFd, dev: (u32, u32), top: bool) -> io::Result<Listing> {
     let mut listing = Listing::default();
-    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
-    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = match entry {
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") || (top && name == OWN.as_bytes()) {
-            continue;
-        }
+    each(&dir, |name, _| {
         if name == OWN.as_bytes() {
-            listing.unusable.push((name.to_vec(), "it belongs to another synced folder".to_owned()));
-            continue;
+            if !top {
+                listing.unusable.push((name.to_vec(), "it belongs to another synced folder".to_owned()));
+            }
+            return;
         }
         if std::str::from_utf8(name).is_err() {
             listing.unusable.push((name.to_vec(), "its name is not UTF-8".to_owned()));
-            continue;
+            return;
         }
         let name = match Name::new(Bytes::copy_from_slice(name)) {
             Ok(name) => name,
-            Err(error) => {
-                listing.unusable.push((name.to_vec(), error.to_string()));
-                continue;
-            }
+            Err(error) => return listing.unusable.push((name.to_vec(), error.to_string())),
         };
         let stat = match beneath::look(&dir, name.as_bytes(), dev) {
             Ok(Some(stat)) => Ok(stat),
             // It went between the two looks.
-            Ok(None) => continue,
+            Ok(None) => return,
             Err(error) => Err(error.to_string()),
         };
         listing.members.push(Member { name, stat });
-    }
+    })?;
     // A member that is renamed or replaced while the directory is read may come twice.
     listing.members.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     listing.members.dedup_by(|a, b| a.name == b.name);
@@ -62,6 +51,25 @@ pub(super) fn list(dir: impl AsFd, dev: (u32, u32), top: bool) -> io::Result<Lis
 /// The names of the directories in an open directory, `.quics` left out.
 pub(super) fn subdirs(dir: impl AsFd) -> io::Result<Vec<Name>> {
     let mut names = Vec::new();
+    each(&dir, |name, kind| {
+        let is_dir = match kind {
+            // Not every file system says it here.
+            FileType::Unknown => beneath::raw(&dir, name)
+                .is_ok_and(|found| FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory),
+            kind => kind == FileType::Directory,
+        };
+        if is_dir
+            && name != OWN.as_bytes()
+            && let Ok(name) = Name::new(Bytes::copy_from_slice(name))
+        {
+            names.push(name);
+        }
+    })?;
+    Ok(names)
+}
+
+/// Hands over the members of an open directory, as the system gives them.
+fn each(dir: impl AsFd, mut with: impl FnMut(&[u8], FileType)) -> io::Result<()> {
     let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
     let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
@@ -70,18 +78,9 @@ pub(super) fn subdirs(dir: impl AsFd) -> io::Result<Vec<Name>> {
             other => other?,
         };
         let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") || name == OWN.as_bytes() {
-            continue;
-        }
-        let is_dir = match entry.file_type() {
-            // Not every file system says it here.
-            FileType::Unknown => beneath::raw(&dir, name)
-                .is_ok_and(|found| FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory),
-            kind => kind == FileType::Directory,
-        };
-        if is_dir && let Ok(name) = Name::new(Bytes::copy_from_slice(name)) {
-            names.push(name);
+        if !matches!(name, b"." | b"..") {
+            with(name, entry.file_type());
         }
     }
-    Ok(names)
+    Ok(())
 }

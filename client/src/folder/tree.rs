@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use quics_types::{Digest, Mtime, Name};
 
-use super::{Abilities, DisplacedEdit, RelPath, Spot, Stat, beneath, displaced, listing};
+use super::{Abilities, DisplacedEdit, Listing, RelPath, Spot, Stat, beneath, displaced, listing};
 
 /// The folder's private directory, never synced.
 pub(super) const OWN: &str = ".quics";
@@ -72,6 +72,18 @@ impl Tree {
     /// When it is absent, cannot be read, or lies on another file system.
     pub(crate) fn dir(&self, path: &RelPath) -> io::Result<OwnedFd> {
         beneath::open_dir(&self.root, path)
+    }
+
+    /// Lists a directory.
+    ///
+    /// # Errors
+    /// `NotFound` when it is absent; when it cannot be read.
+    pub(crate) fn list(&self, path: &RelPath) -> io::Result<Listing> {
+        match self.dir(path) {
+            Ok(handle) => listing::list(handle, self.dev, path.is_root()),
+            Err(error) if beneath::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The directories in a directory, the private one and those of other folders left out.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ingest: file -> read and cut -> hash -> which are missing? -> pack -> Upload, several streams -> file unchanged?
+//! restore: what the server lost to damage -> a local file that has it -> Upload
 //! fetch:  pages of the manifest -> what is here already (an earlier attempt, a similar file) -> Fetch, several in
 //!         flight -> verify, write -> sync -> rename
 //! ```
@@ -24,6 +25,7 @@ mod part;
 mod progress;
 mod read;
 mod remote;
+mod restore;
 mod turns;
 mod upload;
 
@@ -40,6 +42,7 @@ use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 
 pub use progress::{Counts, Progress};
 pub use remote::{Failure, Remote, Server};
+pub use restore::RestoreFailure;
 
 /// Moves contents between one folder and the server. Cheap to clone; its calls may run side by side.
 #[derive(Debug, Clone)]

@@ -5,9 +5,11 @@ mod demo;
 mod status;
 mod stop;
 mod up;
+mod verify;
 
-pub(crate) use admin::{add_user, list_users, ticket};
+pub(crate) use admin::{add_user, list_users, set_member, set_password, ticket};
 pub(crate) use demo::demo;
 pub(crate) use status::status;
 pub(crate) use stop::stop;
 pub(crate) use up::{UpOptions, up};
+pub(crate) use verify::verify;

@@ -29,6 +29,7 @@ pub(crate) async fn status(data: &Data, json: bool) -> Result<ExitCode> {
         all &= serving;
         rows.push((service, serving, process::memory(service.pid).map(|memory| memory.now).ok()));
     }
+    let fingerprint = data.fingerprint()?.map(|it| it.to_string());
     if json {
         let services: Vec<_> = rows
             .iter()
@@ -41,7 +42,7 @@ pub(crate) async fn status(data: &Data, json: bool) -> Result<ExitCode> {
             .collect();
         let told = serde_json::json!({
             "process": record.pid, "port_base": record.port_base, "data": data.root().display().to_string(),
-            "serves": all, "services": services,
+            "serves": all, "services": services, "fingerprint": fingerprint,
         });
         println!("{}", serde_json::to_string_pretty(&told)?);
     } else {
@@ -56,7 +57,10 @@ pub(crate) async fn status(data: &Data, json: bool) -> Result<ExitCode> {
             let ServiceRecord { name, address, ops, pid, restarts, .. } = service;
             println!("{name:<9} {word} {address:<22} {ops:<22} {pid:>8} {restarts:>9} {memory:>8}");
         }
-        println!("data      {} (process {})", data.root().display(), record.pid);
+        if let Some(fingerprint) = fingerprint {
+            println!("fingerprint {fingerprint}");
+        }
+        println!("data        {} (process {})", data.root().display(), record.pid);
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -58,6 +58,11 @@ impl Device {
         Ok(Self { program: stack.program().clone(), name: name.to_owned(), home, log, agent: None })
     }
 
+    /// Runs its commands, and its agent once that is started anew, by another program: one with other variables.
+    pub fn run_by(&mut self, program: Program) {
+        self.program = program;
+    }
+
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name

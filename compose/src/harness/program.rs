@@ -1,7 +1,7 @@
 //! Processes of the product: commands that end by themselves, and ones that run until they are told to end.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::Write as _,
     os::unix::process::CommandExt as _,
@@ -18,12 +18,13 @@ use super::{process, scratch, wait};
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
+    variables: Vec<(OsString, OsString)>,
 }
 
 impl Program {
     /// Names the file of `quics-stack`.
     pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), variables: Vec::new() }
     }
 
     /// This process's own program, where that is `quics-stack`.
@@ -31,7 +32,14 @@ impl Program {
     /// # Errors
     /// When the system does not tell.
     pub fn own() -> Result<Self> {
-        Ok(Self { path: std::env::current_exe().context("find this program's own file")? })
+        Ok(Self::at(&std::env::current_exe().context("find this program's own file")?))
+    }
+
+    /// The same program with one more variable in its environment.
+    #[must_use]
+    pub fn with(mut self, variable: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.push((variable.into(), value.into()));
+        self
     }
 
     /// A command that starts it with `arguments`, with none of the variables that would lead it to other data.
@@ -45,6 +53,7 @@ impl Program {
                 command.env_remove(&variable);
             }
         }
+        command.envs(self.variables.iter().map(|(variable, value)| (variable, value)));
         command
     }
 }

@@ -160,3 +160,28 @@ fn a_file_that_grows_while_it_is_read_arrives_whole() {
     pair.settle();
     assert_eq!(fs::metadata(pair.on("log")).unwrap().len(), 256 << 16);
 }
+
+#[test]
+fn a_file_that_goes_on_growing_while_it_is_read_arrives_whole_once_it_rests() {
+    const MOST: usize = 20_000;
+    let pair = Pair::new();
+    let mut file = File::create(pair.at("recording")).unwrap();
+    let (mut line, mut looks, mut last) = (vec![0; 32 << 10], 0, 0);
+    for number in 0..MOST {
+        line.fill(number as u8);
+        line[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        file.write_all(&line).unwrap();
+        // It grows on until the server has had parts of it several times: it was read while it grew.
+        if number % 16 == 0 {
+            let stored = pair.stack.statistics().unwrap().chunk_bytes;
+            looks += usize::from(stored > last);
+            last = stored;
+        }
+        if looks == 3 && number > 500 {
+            break;
+        }
+    }
+    assert!(looks == 3, "it was read while it grew");
+    drop(file);
+    pair.settle();
+}

@@ -6,13 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod changes;
+mod clock;
 mod crashes;
+mod damage;
 mod devices;
 mod kinds;
 mod moves;
 mod names;
+mod network;
 mod refusals;
 mod safety;
 mod server;
+mod strangers;
 mod support;
+mod terminal;
 mod tools;

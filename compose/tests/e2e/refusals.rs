@@ -1,26 +1,10 @@
 //! What cannot be done: one clear sentence, an exit code that is not 0, and nothing is changed.
 
-use std::{ffi::OsStr, fs, os::unix::fs::PermissionsExt as _, process::Output};
+use std::{ffi::OsStr, fs, os::unix::fs::PermissionsExt as _};
 
-use quics_stack::harness::{Device, feed, tree};
+use quics_stack::harness::{Device, feed};
 
-use crate::support::{PATIENCE, Pair, loudly, stack};
-
-/// Checks that a command was refused as it should be, and that its one sentence has these words.
-fn refused(output: &Output, words: &[&str]) {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        !output.status.success(),
-        "it should have been refused; it printed {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    assert!(output.stdout.is_empty(), "a refusal has no result: {}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(said.trim().lines().count(), 1, "one sentence: {said}");
-    assert!(!said.contains("panicked"), "{said}");
-    for word in words {
-        assert!(said.to_lowercase().contains(word), "it should speak of {word:?}: {said}");
-    }
-}
+use crate::support::{PATIENCE, Pair, loudly, refused, stack};
 
 fn path<'a>(words: &'a [&'a str], last: &'a std::path::Path) -> Vec<&'a OsStr> {
     words.iter().map(OsStr::new).chain([last.as_os_str()]).collect()
@@ -144,26 +128,73 @@ fn commands_without_an_agent_or_a_server_say_what_to_start() {
 }
 
 #[test]
-fn strangers_are_refused_with_a_certificate_of_their_own_and_with_none() {
-    let mut pair = Pair::with(|folder| fs::write(folder.join("secret"), "s").unwrap());
-    // A device of another server, told to speak to this one: its certificate has a stranger's signature.
-    let other = crate::support::stack();
-    let stranger = Device::new(&other, "stranger").unwrap();
-    let ticket = other.ticket().unwrap();
-    stranger.quics(["join", ticket.as_str(), "--name", "stranger"]).unwrap();
-    let (own, target) =
-        (other.record().unwrap().services[0].address.clone(), pair.stack.record().unwrap().services[0].address.clone());
-    let settings = stranger.home().join("settings.toml");
-    let text = fs::read_to_string(&settings).unwrap();
-    assert!(text.contains(&own), "{text}");
-    fs::write(&settings, text.replace(&own, &target)).unwrap();
-    let output = stranger.run(["devices"]).unwrap();
-    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+fn a_device_joins_by_password_after_the_fingerprint_was_compared_and_not_by_a_wrong_one() {
+    let stack = stack();
+    let address = stack.record().unwrap().services[0].address.clone();
+    let status = stack.command(&["status", "--json"]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let fingerprint = status["fingerprint"].as_str().unwrap().to_owned();
+    let device = Device::new(&stack, "device").unwrap();
+    let join = |fingerprint: &str, password: &[u8]| {
+        let arguments = ["join", address.as_str(), "--password", "--fingerprint", fingerprint, "--name", "device"];
+        feed(device.command(arguments), password, PATIENCE).unwrap()
+    };
+    refused(&join(&fingerprint, b"anything\n"), &["password"]);
+    let set = feed(stack.command(&["user", "password", "user"]), b"correct horse\n", PATIENCE).unwrap();
+    let said = String::from_utf8_lossy(&set.stdout).into_owned();
+    assert!(set.status.success() && said.contains(&fingerprint), "{said}{}", String::from_utf8_lossy(&set.stderr));
 
-    // Without any certificate: a home whose identity is gone.
-    pair.right.stop_agent().unwrap();
-    fs::remove_dir_all(pair.right.home().join("identity")).unwrap();
-    let output = pair.right.run(["devices"]).unwrap();
-    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(tree::read(&pair.here).unwrap().len(), 1);
+    let other = fingerprint.replace(|c: char| c.is_ascii_hexdigit(), "0");
+    refused(&join(&other, b"correct horse\n"), &["fingerprint", "do not go on"]);
+    let wrong = join(&fingerprint, b"battery staple\n");
+    refused(&wrong, &["password"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(!device.home().join("settings.toml").exists(), "nothing was joined");
+    let joined = join(&fingerprint, b"correct horse\n");
+    assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+
+    assert!(stack.command(&["user", "password", "user", "--off"]).output().unwrap().status.success());
+    let late = Device::new(&stack, "late").unwrap();
+    let arguments = ["join", address.as_str(), "--password", "--fingerprint", fingerprint.as_str()];
+    refused(&feed(late.command(arguments), b"correct horse\n", PATIENCE).unwrap(), &["password"]);
+}
+
+#[test]
+fn a_roots_password_makes_another_user_what_it_grants_and_nobody_more() {
+    let stack = stack();
+    let owner = Device::join(&stack, "owner").unwrap();
+    assert!(stack.command(&["user", "add", "ann"]).output().unwrap().status.success());
+    let ticket = stack.command(&["ticket", "--user", "ann"]).output().unwrap();
+    let ticket = String::from_utf8(ticket.stdout).unwrap();
+    let mut ann = Device::new(&stack, "ann").unwrap();
+    ann.quics(["join", ticket.trim(), "--name", "ann"]).unwrap();
+    ann.start_agent().unwrap();
+    let here = stack.dir("owner/shared").unwrap();
+    fs::write(here.join("read me"), "r").unwrap();
+    let mut arguments = path(&["add"], &here);
+    arguments.extend(["--password", "--grants", "reader"].map(OsStr::new));
+    let added = feed(owner.command(arguments), b"open sesame\n", PATIENCE).unwrap();
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    let roots = owner.json(["roots", "--json"]).unwrap();
+    let id = roots[0]["id"].as_str().unwrap().to_owned();
+    assert!(String::from_utf8_lossy(&added.stdout).contains(&id));
+
+    let there = stack.path().join("ann");
+    let clone = |folder: &std::path::Path, password: &[u8]| {
+        let arguments = ["clone".as_ref(), id.as_ref(), folder.as_os_str(), "--password".as_ref()];
+        feed(ann.command(arguments), password, PATIENCE).unwrap()
+    };
+    refused(&clone(&there, b"wrong\n"), &["no root"]);
+    assert!(!there.exists(), "nothing was made");
+    let cloned = clone(&there, b"open sesame\n");
+    assert!(cloned.status.success(), "{}", String::from_utf8_lossy(&cloned.stderr));
+    crate::support::shows(&here, &there, PATIENCE);
+    assert_eq!(ann.json(["roots", "--json"]).unwrap()[0]["role"], "reader");
+
+    // Who was removed is not let in again by it.
+    let member = |role: &str| stack.command(&["member", "shared", "ann", role]).output().unwrap();
+    assert!(member("none").status.success());
+    ann.run(path(&["detach"], &there)).unwrap();
+    let again = stack.path().join("ann again");
+    refused(&clone(&again, b"open sesame\n"), &["no root"]);
 }

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -169,6 +169,22 @@ pub(crate) fn has(tool: &str, test: &str) -> bool {
         loudly(&format!("SKIPPED {test}: {tool} is not installed"));
     }
     there
+}
+
+/// Checks that a command was refused as it should be, and that its one sentence has these words.
+pub(crate) fn refused(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success(),
+        "it should have been refused; it printed {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    assert!(output.stdout.is_empty(), "a refusal has no result: {}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(said.trim().lines().count(), 1, "one sentence: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for word in words {
+        assert!(said.to_lowercase().contains(word), "it should speak of {word:?}: {said}");
+    }
 }
 
 /// Says something past the capture of tests' output.

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use quics_types::DeviceId;
 
+/// What the user of a fresh server is called, unless its owner said otherwise.
+pub const FIRST_USER: &str = "user";
+
 /// Names one of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

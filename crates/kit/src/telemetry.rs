@@ -7,7 +7,7 @@
 mod propagation;
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -133,7 +133,8 @@ fn log_layer(options: &Options) -> Result<Box<dyn Layer<Registry> + Send + Sync>
     let text = if level.contains(['=', ',']) { level.to_owned() } else { quiet(level, "warn") };
     let filter =
         EnvFilter::builder().parse(&text).map_err(|source| Error::Filter { filter: options.log.clone(), source })?;
-    let layer = fmt::layer();
+    // Colours are for eyes: a log that goes to a file or a collector has none.
+    let layer = fmt::layer().with_ansi(options.log_file.is_none() && io::stderr().is_terminal());
     Ok(match (&options.log_file, options.log_format) {
         (None, Format::Text) => layer.with_writer(io::stderr).with_filter(filter).boxed(),
         (None, Format::Json) => layer.json().with_writer(io::stderr).with_filter(filter).boxed(),
@@ -144,7 +145,7 @@ fn log_layer(options: &Options) -> Result<Box<dyn Layer<Registry> + Send + Sync>
                 .mode(0o600)
                 .open(path)
                 .map_err(|source| Error::File { path: path.clone(), source })?;
-            let layer = layer.with_ansi(false).with_writer(std::sync::Mutex::new(file));
+            let layer = layer.with_writer(std::sync::Mutex::new(file));
             match format {
                 Format::Text => layer.with_filter(filter).boxed(),
                 Format::Json => layer.json().with_filter(filter).boxed(),

@@ -112,7 +112,7 @@ async fn a_new_key_takes_over_and_the_former_one_ends_with_its_first_use() {
 async fn call_everything(mut client: Client) -> Vec<(&'static str, Code)> {
     let id = bytes::Bytes::from_static(&[1; 16]);
     let csr = Key::generate().unwrap().request().unwrap().into();
-    let root = proto::CreateRootRequest { root_id: id.clone(), name: "x".into(), password: String::new() };
+    let root = proto::CreateRootRequest { root_id: id.clone(), name: "x".into(), ..Default::default() };
     let attach = proto::AttachRootRequest { root_id: id.clone(), password: String::new() };
     let code = |answer: Result<(), tonic::Status>| answer.map_or_else(|status| status.code(), |()| Code::Ok);
     vec![

@@ -82,6 +82,37 @@ async fn a_member_attaches_with_the_password_and_a_removed_one_not_even_with_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_grants_a_role_makes_members_but_none_of_those_who_were_removed() {
+    let registry = Registry::start().await;
+    registry.add_user("ada").await;
+    let mut mine = registry.device_of("user", "laptop").await;
+    let mut hers = registry.device_of("ada", "laptop").await;
+    let request = |role: Role, password: &str| proto::CreateRootRequest {
+        root_id: bytes::Bytes::from_static(&DOCS),
+        name: "docs".into(),
+        password: password.into(),
+        password_role: role.into(),
+    };
+    for wrong in [request(Role::Owner, "open sesame"), request(Role::Reader, "")] {
+        assert_eq!(mine.client.create_root(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    mine.client.create_root(request(Role::Reader, "open sesame")).await.unwrap();
+
+    let wrong = hers.attach(DOCS, "wrong").await.unwrap_err();
+    let none = hers.attach(NOTHING, "wrong").await.unwrap_err();
+    assert_eq!((wrong.code(), wrong.message()), (none.code(), none.message()), "they cannot be told apart");
+    assert_eq!(wrong.code(), Code::PermissionDenied);
+    assert!(hers.roots().await.is_empty());
+    assert_eq!(hers.attach(DOCS, "open sesame").await.unwrap().role(), Role::Reader);
+    assert_eq!(hers.roots().await[0].role(), Role::Reader);
+
+    registry.set_member("docs", "ada", Role::Unspecified.into()).await.unwrap();
+    assert_eq!(hers.attach(DOCS, "open sesame").await.unwrap_err().code(), Code::PermissionDenied);
+    registry.set_member("docs", "ada", Role::Writer.into()).await.unwrap();
+    assert_eq!(hers.attach(DOCS, "open sesame").await.unwrap().role(), Role::Writer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guessing_a_roots_password_is_slowed_down() {
     let registry = Registry::start().await;
     let mut laptop = registry.device("laptop").await;

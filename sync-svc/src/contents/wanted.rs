@@ -36,6 +36,21 @@ impl Contents {
         rows.iter().map(|(key, _)| digest(key).ok_or_else(|| Error::damaged(key))).collect()
     }
 
+    /// How many chunks of all roots are wanted back.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn wanted_count(&self) -> Result<u64, Error> {
+        let (mut from, to) = keys::all(b'w', None);
+        let mut count = 0;
+        loop {
+            let page = Reads::latest(&*self.meta).raw_range(&from, &to, limits::DIGESTS_PER_MESSAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(count) };
+            count += page.len() as u64;
+            from = keys::behind(last);
+        }
+    }
+
     /// Writes down that chunks have come back, after they are durable.
     ///
     /// # Errors

@@ -75,8 +75,7 @@ fn verify(service: &Service, out: &mpsc::Sender<Result<sync::VerifyStoresRespons
         let message = sync::VerifyStoresResponse {
             chunks_read: progress.chunks,
             bytes_read: progress.bytes,
-            damaged: 0,
-            finished: false,
+            ..Default::default()
         };
         match out.blocking_send(Ok(message)) {
             Ok(()) if !service.shutdown.is_cancelled() => ControlFlow::Continue(()),
@@ -91,6 +90,7 @@ fn verify(service: &Service, out: &mpsc::Sender<Result<sync::VerifyStoresRespons
         bytes_read: service.contents().chunks().stats().live_bytes,
         damaged: found.damaged_count,
         finished: found.complete,
+        wanted: service.contents().wanted_count()?,
     };
     // Who has gone does not need to know.
     drop(out.blocking_send(Ok(last)));
