@@ -341,21 +341,23 @@ impl Engine {
         let place = self.trees.node(parent)?.entry.map(|parent| Place { parent, name: name.clone() });
         let named = place.and_then(|place| self.trees.synced_at(&place));
         if let Some(entry) = named
-            && let Some((agreed, false)) = self.agreed.get(&entry)
+            && let Some((agreed, value)) = self.agreed(entry)
             && agreed == stat
         {
-            return self.agreed_value(entry);
+            return Some(value);
         }
         // A rename changes the ctime: inode, birth, size and mtime have to do, and no second name may be there.
         let entry = self.trees.synced_by_inode(stat.inode).filter(|entry| Some(*entry) != named)?;
-        let (agreed, racy) = self.agreed.get(&entry)?;
+        let (agreed, value) = self.agreed(entry)?;
         let here = node.is_some() && self.trees.node_of(entry) == node;
-        let moved = agreed.same_content(stat) && !racy && stat.links == 1 && !here;
-        if moved { self.agreed_value(entry) } else { None }
+        let moved = agreed.same_content(stat) && stat.links == 1 && !here;
+        moved.then_some(value)
     }
 
-    fn agreed_value(&self, entry: EntryId) -> Option<Value> {
-        self.trees.base(entry).map(|base| base.value.clone())
+    /// The synced value of an entry with the stat that proves it.
+    fn agreed(&self, entry: EntryId) -> Option<(&Stat, Value)> {
+        let (base, agreed) = (self.trees.base(entry)?, self.agreed.get(&entry)?);
+        (agreed.tells_of(base) && !agreed.racy).then(|| (&agreed.stat, base.value.clone()))
     }
 
     /// The path of a node; `None` when it is gone.

@@ -141,8 +141,8 @@ pub struct Engine {
     stats: HashMap<NodeId, Stat>,
     /// Nodes whose content was read so soon after its last change that the same stat may hide another.
     racy: HashSet<NodeId>,
-    /// The stat under which an entry's node had the synced value, and whether that was racy.
-    agreed: HashMap<EntryId, (Stat, bool)>,
+    /// The stat under which an entry's node had the synced value.
+    agreed: HashMap<EntryId, record::Agreed>,
     look: local::Look,
     contents: content::Contents,
 

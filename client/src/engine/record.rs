@@ -123,6 +123,24 @@ impl StoredStat {
     }
 }
 
+/// The stat under which the disk had an entry's synced value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Agreed {
+    pub(super) stat: Stat,
+    /// The stat was so young that it may hide another content.
+    pub(super) racy: bool,
+    /// Of which content it tells: a verdict or an answer may have renewed the synced value since, and the stat says
+    /// nothing of the new one.
+    pub(super) content_time: LogicalTime,
+}
+
+impl Agreed {
+    /// Whether it tells of the content that a synced row has.
+    pub(super) fn tells_of(&self, base: &Base) -> bool {
+        self.content_time == base.content_time
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Synced {
     #[prost(message, optional, tag = "1")]
@@ -154,7 +172,7 @@ pub(super) struct Synced {
 }
 
 impl Synced {
-    pub(super) fn of(base: &Base, nameless: bool, agreed: Option<&(Stat, bool)>) -> Self {
+    pub(super) fn of(base: &Base, nameless: bool, agreed: Option<&Agreed>) -> Self {
         Self {
             place: Some((&base.place).into()),
             value: Some((&base.value).into()),
@@ -167,8 +185,8 @@ impl Synced {
             seen_mode: base.seen_mode,
             seen_mtime: Some(base.seen_mtime.into()),
             nameless,
-            stat: agreed.map(|(stat, _)| stat.into()),
-            racy: agreed.is_some_and(|(_, racy)| *racy),
+            stat: agreed.map(|agreed| (&agreed.stat).into()),
+            racy: agreed.is_some_and(|agreed| agreed.racy),
         }
     }
 
@@ -189,8 +207,9 @@ impl Synced {
         })
     }
 
-    pub(super) fn agreed(&self) -> Option<(Stat, bool)> {
-        self.stat.as_ref().map(|stat| (stat.to_stat(), self.racy))
+    pub(super) fn agreed(&self) -> Option<Agreed> {
+        let content_time = LogicalTime(self.content_time);
+        self.stat.as_ref().map(|stat| Agreed { stat: stat.to_stat(), racy: self.racy, content_time })
     }
 }
 

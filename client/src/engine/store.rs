@@ -8,8 +8,8 @@ use quics_meta::{Batch, MetaStore, Receipt};
 use quics_reconcile::{CandidateRole, Conflict, Row, Trees};
 use quics_types::{Cursor, EntryId};
 
-use super::{Action, Config, Engine, Error, Link, record};
-use crate::folder::Stat;
+use super::record::{self, Agreed};
+use super::{Action, Config, Engine, Error, Link};
 
 /// A batch on its way to the disk.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Persist {
 /// What was stored.
 pub(super) struct Loaded {
     pub(super) trees: Trees,
-    pub(super) agreed: HashMap<EntryId, (Stat, bool)>,
+    pub(super) agreed: HashMap<EntryId, Agreed>,
     pub(super) cursor: Option<Cursor>,
     pub(super) incarnation: u64,
     pub(super) recorded: (u64, u64),
@@ -257,7 +257,11 @@ impl Engine {
             if let (true, Some(node)) = (agrees, node)
                 && let Some(stat) = self.stats.get(&node)
             {
-                self.agreed.insert(id, (*stat, self.racy.contains(&node)));
+                let (racy, content_time) = (self.racy.contains(&node), base.content_time);
+                self.agreed.insert(id, Agreed { stat: *stat, racy, content_time });
+            }
+            if self.agreed.get(&id).is_some_and(|agreed| !agreed.tells_of(base)) {
+                self.agreed.remove(&id);
             }
             let synced = record::Synced::of(base, !self.trees.is_named(id), self.agreed.get(&id));
             batch.put(key(b'b'), synced.encode_to_vec());
