@@ -19,6 +19,10 @@ pub(crate) struct Inode {
     pub(crate) mode: u32,
     pub(crate) mtime: Mtime,
     pub(crate) ctime: Mtime,
+    /// When the inode's number was given out, in nanoseconds.
+    pub(crate) born: i64,
+    /// What it was before it was last written in place: token, size, modification time.
+    pub(crate) before: Option<(String, bool, Mtime)>,
     pub(crate) members: BTreeMap<String, u64>,
 }
 
@@ -61,7 +65,6 @@ pub(crate) fn content_of(token: &str, big: bool) -> Digest {
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) inodes: BTreeMap<u64, Inode>,
-    pub(crate) next: u64,
     pub(crate) clock: i64,
     /// Fetched files by name.
     pub(crate) incoming: BTreeMap<String, (String, bool)>,
@@ -88,11 +91,12 @@ impl Tree {
             mode: 0o755,
             mtime: Mtime::default(),
             ctime: Mtime::default(),
+            born: 0,
+            before: None,
             members: BTreeMap::new(),
         };
         Self {
             inodes: BTreeMap::from([(TOP, dir.clone()), (STAGE, dir)]),
-            next: 3,
             clock: 1_000_000_000_000,
             incoming: BTreeMap::new(),
             dies_after: None,
@@ -110,11 +114,34 @@ impl Tree {
 
     pub(crate) fn add(&mut self, kind: Kind, token: &str, big: bool, mode: u32) -> u64 {
         let now = self.now();
-        let inode = self.next;
-        self.next += 1;
-        let it = Inode { kind, token: token.to_owned(), big, mode, mtime: now, ctime: now, members: BTreeMap::new() };
+        let (token, born, members) = (token.to_owned(), self.clock, BTreeMap::new());
+        let it = Inode { kind, token, big, mode, mtime: now, ctime: now, born, before: None, members };
+        let inode = self.free_inode();
         self.inodes.insert(inode, it);
         inode
+    }
+
+    /// The lowest number that nothing has any more: numbers come back at once, as on real file systems.
+    fn free_inode(&self) -> u64 {
+        let used: BTreeSet<u64> = [TOP, STAGE].into_iter().flat_map(|top| self.walk_from(top)).map(|it| it.2).collect();
+        (STAGE + 1..).find(|inode| !used.contains(inode)).unwrap_or(u64::MAX)
+    }
+
+    /// Writes a file in place.
+    pub(crate) fn write(&mut self, inode: u64, token: &str, big: bool) {
+        let now = self.now();
+        let it = self.inodes.get_mut(&inode).unwrap();
+        it.before = Some((it.token.clone(), it.big, it.mtime));
+        (it.token, it.big, it.mtime, it.ctime) = (token.to_owned(), big, now, now);
+    }
+
+    /// Puts a file's earlier content back, with its modification time, as tools that restore do.
+    pub(crate) fn restore(&mut self, inode: u64) -> bool {
+        let now = self.now();
+        let it = self.inodes.get_mut(&inode).unwrap();
+        let Some((token, big, mtime)) = it.before.take() else { return false };
+        (it.token, it.big, it.mtime, it.ctime) = (token, big, mtime, now);
+        true
     }
 
     pub(crate) fn members(&self, dir: u64) -> &BTreeMap<String, u64> {
@@ -201,7 +228,7 @@ impl Tree {
         Stat {
             kind: it.kind,
             inode,
-            born: 0,
+            born: it.born,
             size: it.size(),
             mtime: it.mtime,
             ctime: it.ctime,

@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a history fails")]
 
+mod answers;
 mod disk;
+mod network;
+mod oracle;
+mod people;
+mod plain;
 mod real;
-mod server;
+mod rest;
+mod side;
 mod world;
 
-use server::Side;
+use side::Side;
 use world::{Plan, World};
 
 fn run<S: Side>(plan: Plan) -> String {
@@ -35,12 +41,12 @@ fn seeds<S: Side>(devices: usize, steps: usize, count: u64) {
 /// The rules, with people who answer: the accept rule over a plain map.
 #[test]
 fn two_devices_converge_and_nothing_is_lost() {
-    seeds::<server::Server>(2, 120, 400);
+    seeds::<plain::Plain>(2, 120, 400);
 }
 
 #[test]
 fn three_devices_converge_and_nothing_is_lost() {
-    seeds::<server::Server>(3, 200, 200);
+    seeds::<plain::Plain>(3, 200, 200);
 }
 
 /// sync-svc's own ledger, which dies now and then.

@@ -1,19 +1,18 @@
 //! sync-svc's real ledger over stores that lose what was not synced. People's answers are not part of it yet.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quics_chunks::{ChunkStore as _, Chunker, ManifestBuilder, MemoryChunks, Packed, pack};
 use quics_client::engine::Record;
 use quics_meta::Memory;
-use quics_reconcile::{CandidateState, Choice, Conflict, Proposal, RootDigest, Row, Unanswered, Verdict};
-use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch};
+use quics_reconcile::{Choice, Conflict, Proposal, RootDigest, Row, Unanswered, Verdict};
+use quics_types::{Cursor, DeviceId, EntryId, Epoch};
 use sync_svc::ledger::{Answer, Change, Request, Resumed, Scan, Unrecorded};
 use sync_svc::{Contents, Ledger, WallTime};
 
 use crate::disk::bytes_of;
-use crate::server::{Answered, Side, digest_of};
+use crate::side::{Answered, Side};
 use crate::world::ROOT;
 
 const PAGE: usize = 1 << 20;
@@ -26,17 +25,13 @@ pub(crate) struct Real {
     clock: u64,
     told: u64,
     versions: Vec<Row>,
-    kept: BTreeSet<Digest>,
-    replaced: BTreeSet<Digest>,
-    asked: BTreeSet<Digest>,
 }
 
 impl Default for Real {
     fn default() -> Self {
         let (meta, chunks) = (Memory::new(1), MemoryChunks::new());
         let ledger = open(&meta, &chunks);
-        let (kept, replaced, asked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { meta, chunks, ledger, starts: 1, clock: 1, told: 0, versions: Vec::new(), kept, replaced, asked }
+        Self { meta, chunks, ledger, starts: 1, clock: 1, told: 0, versions: Vec::new() }
     }
 }
 
@@ -56,21 +51,6 @@ impl Real {
             }
         }
         self.told = page.seq;
-    }
-
-    fn check_nothing_silent(&mut self, id: EntryId, before: Option<Row>, proposal: &Proposal) {
-        let Some(old) = before.filter(|row| !row.dead) else { return };
-        let now = self.ledger.entry(ROOT, id).expect("an entry is read").map(|entry| entry.row);
-        if now.as_ref().is_some_and(|now| !now.dead && now.value == old.value) {
-            return;
-        }
-        let base = match proposal {
-            Proposal::Delete { base, .. } => Some(base),
-            Proposal::Change(change) => change.content.as_ref().and_then(|content| content.base.as_ref()),
-            Proposal::Create { .. } | Proposal::Withdraw { .. } => None,
-        };
-        assert_eq!(base, Some(&old.value), "silent overwrite of {old:?} by {proposal:?}");
-        self.replaced.extend(digest_of(&old.value));
     }
 }
 
@@ -98,8 +78,6 @@ impl Side for Real {
         inline: Option<Bytes>,
     ) -> Option<Verdict> {
         self.clock += 1;
-        let id = proposal.id();
-        let before = self.ledger.entry(ROOT, id).expect("an entry is read").map(|entry| entry.row);
         let proposal = proposal.clone();
         let request = Request { root: ROOT, device, incarnation, seq, recorded, proposal, inline };
         let verdict = loop {
@@ -111,11 +89,11 @@ impl Side for Real {
             }
         };
         self.sync();
-        if let Verdict::Accepted(_) | Verdict::Conflict { .. } = verdict {
-            self.kept.extend(request.proposal.value().and_then(digest_of));
-        }
-        self.check_nothing_silent(id, before, &request.proposal);
         Some(verdict)
+    }
+
+    fn can_answer(&self) -> bool {
+        false
     }
 
     fn len(&self) -> usize {
@@ -145,6 +123,10 @@ impl Side for Real {
         (*level.digest.as_bytes(), level.count)
     }
 
+    fn row(&self, id: EntryId) -> Option<Row> {
+        self.ledger.entry(ROOT, id).expect("an entry is read").map(|entry| entry.row)
+    }
+
     fn rows(&self) -> Vec<Row> {
         let (mut at, mut rows) = (Scan::default(), Vec::new());
         while let Some(page) = self.ledger.snapshot(ROOT, &mut at, PAGE, false).expect("the tree is read") {
@@ -169,19 +151,8 @@ impl Side for Real {
         page.conflicts.into_iter().map(|(id, it)| (id, it.conflict)).collect()
     }
 
-    fn candidates(&self) -> BTreeSet<Digest> {
-        let page = self.ledger.conflicts(ROOT, None, 1000).expect("the conflicts are read");
-        let states = page.conflicts.into_iter().flat_map(|(_, it)| it.conflict.candidates.into_values());
-        let value = |state| if let CandidateState::Value(value) = state { digest_of(&value) } else { None };
-        states.filter_map(|it| value(it.state)).collect()
-    }
-
     fn resolve(&mut self, _id: EntryId, _revision: u64, _choice: &Choice) -> Result<(), Unanswered> {
         Ok(())
-    }
-
-    fn can_answer(&self) -> bool {
-        false
     }
 
     fn ingest(&mut self, token: &str, big: bool) {
@@ -207,9 +178,5 @@ impl Side for Real {
         self.chunks.crash();
         self.ledger = open(&self.meta, &self.chunks);
         true
-    }
-
-    fn sets(&self) -> (&BTreeSet<Digest>, &BTreeSet<Digest>, &BTreeSet<Digest>) {
-        (&self.kept, &self.replaced, &self.asked)
     }
 }

@@ -9,6 +9,7 @@
 //! | | free | accepted, time 1 |
 //! | content | equals the live value | done, nothing is written |
 //! | | dead or changed since the base | conflict, role `Own`; back at the base: withdrawn |
+//! | | otherwise | accepted; candidates that are the same, whose ever, are taken back |
 //! | | a directory with children would become a file | refused |
 //! | place | changed since the base, not a live directory, below itself, name taken | refused, other aspects count |
 //! | attributes | changed since the base | refused; a modification time alone never is |
@@ -154,8 +155,9 @@ impl<V: View> Judge<'_, V> {
         };
         (row.place, row.value, row.mode, row.mtime, row.dead) = (place.clone(), value.clone(), mode, mtime, false);
         row.stamp(true, true, true);
+        let conflict = self.renewed(&row, None)?;
         let accepted = Accepted { row: row.clone(), content: true, place: true, attributes: true, refused: None };
-        Ok(Judgement { verdict: Verdict::Accepted(accepted), row: Some(row), conflict: None })
+        Ok(Judgement { verdict: Verdict::Accepted(accepted), row: Some(row), conflict })
     }
 
     /// The tombstone whose id a create goes on with: its own id's, or the last of that name without an open conflict.
@@ -227,8 +229,9 @@ impl<V: View> Judge<'_, V> {
         let written = told.content_changed || told.place_changed || told.attributes_changed;
         if written {
             row.stamp(told.content_changed, told.place_changed, told.attributes_changed);
-            if told.conflict.is_none() {
-                told.conflict = self.raised(row.id)?;
+            if told.verdict.is_none() {
+                let done = told.content || told.withdrawn;
+                told.conflict = self.renewed(&row, done.then_some(CandidateRole::Own))?;
             }
         }
         let verdict = match told.verdict {
@@ -270,7 +273,6 @@ impl<V: View> Judge<'_, V> {
             told.refused = Some(Refusal::NotEmpty);
         } else {
             (row.value, row.mtime) = (content.value.clone(), content.mtime);
-            told.conflict = self.without(row.id, CandidateRole::Own)?;
             (told.content, told.content_changed) = (true, true);
         }
         Ok(())
@@ -347,11 +349,15 @@ impl<V: View> Judge<'_, V> {
         Ok(Judgement { verdict, row: None, conflict: Some((id, Some(conflict))) })
     }
 
-    /// The open conflict of an entry that gets a new version: whoever answers has to have seen it.
-    fn raised(&self, id: EntryId) -> Result<ConflictChange, V::Error> {
-        let Some(mut conflict) = self.view.conflict(id)? else { return Ok(None) };
+    /// The open conflict of an entry that gets a new version: whoever answers has to have seen it. This device's
+    /// candidate in the role that is done with is taken back, and everybody's that is what the entry is now.
+    fn renewed(&self, row: &Row, done: Option<CandidateRole>) -> Result<ConflictChange, V::Error> {
+        let Some(mut conflict) = self.view.conflict(row.id)? else { return Ok(None) };
+        let now = CandidateState::Value(row.value.clone());
+        let done = done.map(|role| self.key(role));
+        conflict.candidates.retain(|key, candidate| Some(*key) != done && candidate.state != now);
         conflict.revision += 1;
-        Ok(Some((id, Some(conflict))))
+        Ok(Some((row.id, Some(conflict).filter(|left| !left.candidates.is_empty()))))
     }
 
     /// Takes this device's candidate back, if there is one.

@@ -152,6 +152,12 @@ mod creates {
         plain.kill(entry(50));
         let row = accepted(propose(&mut plain, &create(top("b"), file(5)))).row;
         assert_eq!((row.id, row.time, row.dead, row.place), (entry(50), LogicalTime(5), false, top("b")));
+
+        // Whoever answers has to have seen it.
+        plain.kill(entry(50));
+        plain.dispute(entry(50), &[((device(2), OWN), state(file(4)))]);
+        accepted(propose(&mut plain, &create(top("b"), file(6))));
+        assert_eq!(plain.conflicts[&entry(50)].revision, 8);
     }
 
     #[test]
@@ -189,6 +195,19 @@ mod contents {
         assert_eq!((&row.value, row.mtime, row.content_time), (&file(5), LATER, LogicalTime(4)));
         assert_eq!((row.place_time, row.attributes_time), (LogicalTime(1), LogicalTime(2)));
         assert_eq!(states(&plain), [], "its candidate is done with");
+    }
+
+    #[test]
+    fn a_version_answers_the_candidates_that_are_the_same() {
+        let mut plain = with(file(0));
+        let others = [((device(2), OWN), state(file(5))), ((device(3), NEW), state(file(5)))];
+        plain.dispute(entry(ID), &others);
+        let mut more = plain.clone();
+        accepted(propose(&mut plain, &Proposal::Change(edit(3, file(0), file(5)))));
+        assert_eq!(states(&plain), [], "nobody has to be asked");
+        more.dispute(entry(ID), &[others[0].clone(), ((device(4), OWN), state(file(6)))]);
+        accepted(propose(&mut more, &Proposal::Change(edit(3, file(0), file(5)))));
+        assert_eq!(states(&more), [(4, OWN, state(file(6)))]);
     }
 
     #[test]
