@@ -1,10 +1,10 @@
-//! Messages become domain types and back; everything that comes from a peer is checked here and nowhere else.
+//! Messages become domain types and back; everything that comes from a peer is checked here, in [`crate::conflicts`] and
+//! nowhere else.
 
 use quics_reconcile::{
-    Accepted, AttributesChange, Candidate, CandidateRole, CandidateState, Change, Conflict, ContentChange, PlaceChange,
-    Proposal, Refusal, Row, Value, Verdict,
+    Accepted, AttributesChange, Change, ContentChange, PlaceChange, Proposal, Refusal, Row, Value, Verdict,
 };
-use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, LogicalTime, Mtime, Name, Place, Role, limits};
+use quics_types::{Cursor, Digest, EntryId, Epoch, LogicalTime, Mtime, Name, Place, Role, limits};
 
 use crate::{common::v1 as common, sync::v1 as sync};
 
@@ -23,7 +23,7 @@ pub enum Malformed {
     Type(#[from] quics_types::Error),
 }
 
-fn need<T>(field: Option<T>, what: &'static str) -> Result<T, Malformed> {
+pub(crate) fn need<T>(field: Option<T>, what: &'static str) -> Result<T, Malformed> {
     field.ok_or(Malformed::Missing(what))
 }
 
@@ -121,7 +121,7 @@ impl TryFrom<common::Value> for Value {
     }
 }
 
-fn mode(mode: u32) -> Result<u32, Malformed> {
+pub(crate) fn mode(mode: u32) -> Result<u32, Malformed> {
     if mode <= 0o777 { Ok(mode) } else { Err(Malformed::Range("the permission bits")) }
 }
 
@@ -371,60 +371,4 @@ pub fn digests(list: &[bytes::Bytes]) -> Result<Vec<Digest>, Malformed> {
         return Err(Malformed::Range("the number of digests"));
     }
     Ok(list.iter().map(|digest| Digest::from_slice(digest)).collect::<Result<_, _>>()?)
-}
-
-impl sync::ConflictState {
-    /// The message for a conflict; times are the server's to add.
-    pub fn from_domain(entry: EntryId, conflict: &Conflict) -> Self {
-        let candidate = |((device, role), candidate): (&(DeviceId, CandidateRole), &Candidate)| sync::Candidate {
-            device_id: bytes::Bytes::copy_from_slice(device.as_bytes()),
-            role: match role {
-                CandidateRole::Own => sync::CandidateRole::Own,
-                CandidateRole::New => sync::CandidateRole::New,
-            } as i32,
-            incarnation: candidate.order.0,
-            seq: candidate.order.1,
-            value: match &candidate.state {
-                CandidateState::Value(value) => Some(value.into()),
-                CandidateState::Delete => None,
-            },
-            modified_at: Some(timestamp(candidate.mtime)),
-            mode: candidate.mode,
-            base: candidate.base.as_ref().map(Into::into),
-            accepted_at: None,
-        };
-        Self {
-            entry_id: bytes::Bytes::copy_from_slice(entry.as_bytes()),
-            revision: conflict.revision,
-            candidates: conflict.candidates.iter().map(candidate).collect(),
-            opened_at: None,
-        }
-    }
-
-    /// The entry and its conflict.
-    ///
-    /// # Errors
-    /// [`Malformed`] names the field.
-    pub fn to_domain(self) -> Result<(EntryId, Conflict), Malformed> {
-        let mut conflict = Conflict { revision: self.revision, candidates: Default::default() };
-        for candidate in self.candidates {
-            let role = match candidate.role() {
-                sync::CandidateRole::Own => CandidateRole::Own,
-                sync::CandidateRole::New => CandidateRole::New,
-                sync::CandidateRole::Unspecified => return Err(Malformed::Missing("the candidate's role")),
-            };
-            let state = match candidate.value {
-                Some(value) => CandidateState::Value(value.try_into()?),
-                None => CandidateState::Delete,
-            };
-            let base = candidate.base.map(TryInto::try_into).transpose()?;
-            let order = (candidate.incarnation, candidate.seq);
-            let mtime = mtime(candidate.modified_at)?;
-            conflict.candidates.insert(
-                (DeviceId::from_slice(&candidate.device_id)?, role),
-                Candidate { order, state, mtime, mode: mode(candidate.mode)?, base },
-            );
-        }
-        Ok((EntryId::from_slice(&self.entry_id)?, conflict))
-    }
 }

@@ -4,6 +4,7 @@
 //! The files below `proto/quics` are the contract; their comments say order, idempotency, limits and status codes of
 //! every call.
 
+mod conflicts;
 mod convert;
 
 pub use convert::{Malformed, digests, mtime, timestamp};

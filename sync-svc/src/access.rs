@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use quics_kit::caller::Caller;
 use quics_kit::members::{Change, Denied, Members};
-use quics_types::{DeviceId, Role, RootId};
+use quics_types::{DeviceId, Role, RootId, UserId};
 use tokio::sync::broadcast;
 
 use crate::Error;
@@ -39,6 +39,12 @@ pub trait Access: Send + Sync + 'static {
 
     /// Notes that a device was heard of.
     fn seen(&self, device: DeviceId);
+
+    /// The user whose device this is or was; `None` for one that was never known.
+    fn user(&self, device: DeviceId) -> Option<UserId>;
+
+    /// What people call a device.
+    fn device_name(&self, device: DeviceId) -> Option<String>;
 }
 
 impl Access for Members {
@@ -64,6 +70,12 @@ impl Access for Members {
     fn seen(&self, device: DeviceId) {
         Members::seen(self, device);
     }
+    fn user(&self, device: DeviceId) -> Option<UserId> {
+        self.known(device).map(|device| device.user)
+    }
+    fn device_name(&self, device: DeviceId) -> Option<String> {
+        self.known(device).map(|device| device.name)
+    }
 }
 
 /// Somebody who calls, with what is known of who may do what.
@@ -87,6 +99,41 @@ impl Guard<'_> {
         match self.caller {
             Caller::Device(device) => Ok(self.access.role_soon(root, device).await?),
             _ => Ok(Role::Reader),
+        }
+    }
+
+    /// Fails unless the caller owns the root.
+    pub(crate) fn owner(&self, root: RootId) -> Result<(), Error> {
+        match self.role(root)? {
+            Role::Owner => Ok(()),
+            role => Err(Denied::Role(role).into()),
+        }
+    }
+
+    /// Whether one of these devices is the caller's user's.
+    pub(crate) fn is_involved(&self, whose: &[DeviceId]) -> bool {
+        let Caller::Device(caller) = self.caller else { return false };
+        let user = self.access.user(caller);
+        whose.iter().any(|device| *device == caller || (user.is_some() && self.access.user(*device) == user))
+    }
+
+    /// The roots, of those that the caller follows, in which a change of members may have ended its membership.
+    ///
+    /// # Errors
+    /// [`Denied::Revoked`]: the caller itself was revoked. [`Error::Draining`]: there is nothing to follow any more.
+    pub(crate) fn affected(
+        &self,
+        changed: Result<Change, broadcast::error::RecvError>,
+        roots: impl Iterator<Item = RootId>,
+    ) -> Result<Vec<RootId>, Error> {
+        match changed {
+            Ok(Change::Membership { root, .. }) => Ok(roots.filter(|there| *there == root).collect()),
+            Ok(Change::Device { device, revoked: true }) if self.caller == Caller::Device(device) => {
+                Err(Denied::Revoked.into())
+            }
+            Ok(Change::Device { .. } | Change::Attachment { .. }) => Ok(Vec::new()),
+            Err(broadcast::error::RecvError::Closed) => Err(Error::Draining),
+            _ => Ok(roots.collect()),
         }
     }
 

@@ -12,7 +12,11 @@
 //! | `p` root parent name | the live entry at this place |
 //! | `d` root parent name | the tombstone of the entry that was at this place last |
 //! | `c` root entry | the entry's conflict, open or closed |
-//! | `f` root seq kind | which entry's row (0) or conflict (1) changed last in this commit: the feed |
+//! | `q` root resolution | everything that was answered at once |
+//! | `u` root resolution entry | what it did about one entry |
+//! | `t` root seq | the resolution whose last commit this is: the order of the resolutions |
+//! | `s` root | the root's settings, where they were set |
+//! | `f` root seq kind | which entry's row (0) or conflict (1) changed last in this commit, or that the settings (2) did: the feed |
 //! | `i` root device | the newest incarnation of the device's agent |
 //! | `v` root device incarnation seq | a verdict with its proposal |
 //! | `k` root device | the cursor up to which the device has acknowledged the feed |
@@ -23,6 +27,7 @@
 //! | `O` | the number of the next outbox record |
 //! | `o` number | an outbox record |
 
+pub(crate) mod answers;
 pub(crate) mod codec;
 pub(crate) mod keys;
 pub(crate) mod records;

@@ -108,7 +108,7 @@ fn read(service: &Service, root: RootId, rest: Vec<Digest>) -> Result<Batch, Err
     Ok(batch)
 }
 
-/// Sends the live rows and the open conflicts of a root.
+/// Sends the live rows, the open conflicts and the settings of a root.
 pub(crate) async fn snapshot(
     service: Arc<Service>,
     caller: Caller,
@@ -184,6 +184,12 @@ async fn snapshotting(
             Some(last) => after = Some(last),
             None => break,
         }
+    }
+    let settings = service.ledger.settings(root)?;
+    if settings.revision > 0 {
+        let change = Some(sync::change_record::Change::Settings((&settings).into()));
+        let record = sync::ChangeRecord { seq: start.cursor.seq, change, inline_content: None };
+        send(Message::Rows(sync::SnapshotRows { records: vec![record] })).await?;
     }
     let digest = bytes::Bytes::copy_from_slice(digest.as_bytes());
     send(Message::Finish(sync::SnapshotFinish { count, digest, cursor: Some(start.cursor.into()) })).await

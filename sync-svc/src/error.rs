@@ -56,6 +56,9 @@ pub enum Error {
     /// There is no such thing.
     #[error("{0} is not known")]
     NotFound(&'static str),
+    /// A change of settings was made from others than those that are there.
+    #[error("the settings have changed meanwhile")]
+    SettingsChanged,
     /// The disk has come to its reserve.
     #[error("the server's disk is full")]
     NoSpace,
@@ -120,6 +123,9 @@ impl Domain for Error {
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
             Error::NotFound(_) => Code::NotFound,
+            Error::SettingsChanged => Code::Aborted,
+            // Only a caller who answers much at once can make one.
+            Error::Meta(MetaError::TooLarge { .. }) => Code::InvalidArgument,
             Error::Cut => Code::Cancelled,
             Error::Draining => Code::Unavailable,
             Error::Meta(_) | Error::Newer { .. } | Error::Task => Code::Internal,

@@ -1,6 +1,7 @@
 //! The service's calls: who calls, what is asked, and errors as statuses.
 
 pub(crate) mod admin;
+mod conflicts;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use quics_kit::status::status;
 use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::sync_service_server::{SyncService, SyncServiceServer};
 use quics_proto::{Malformed, digests};
-use quics_types::{DeviceId, Digest, EntryId, LeaseId, RootId, limits};
+use quics_types::{DeviceId, Digest, LeaseId, RootId, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,8 +24,6 @@ use crate::{Error, download, encode, push, upload, watch};
 const WAITING: usize = 2;
 /// Verdicts that wait for their reader; they are small.
 const VERDICTS: usize = 256;
-/// Conflicts of one page.
-const CONFLICTS: usize = 256;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -86,6 +85,7 @@ impl SyncService for Grpc {
     type WatchStream = Answers<sync::WatchResponse>;
     type SnapshotStream = Answers<sync::SnapshotResponse>;
     type FetchStream = Answers<sync::FetchResponse>;
+    type PromptStream = Answers<sync::PromptResponse>;
 
     async fn push(&self, request: Request<Streaming<sync::PushRequest>>) -> Result<Response<Self::PushStream>, Status> {
         let device = self.device(&request)?;
@@ -158,36 +158,49 @@ impl SyncService for Grpc {
         &self,
         request: Request<sync::ListConflictsRequest>,
     ) -> Result<Response<sync::ListConflictsResponse>, Status> {
-        let caller = self.caller(&request)?;
-        let request = request.into_inner();
-        let root = root_of(&request.root_id)?;
-        self.service.guard(caller).role_soon(root).await.map_err(refuse)?;
-        let after = match &request.page_token[..] {
-            "" => None,
-            token => Some(token.parse::<EntryId>().map_err(|error| refuse(Malformed::from(error).into()))?),
-        };
-        let limit = match request.page_size as usize {
-            0 => CONFLICTS,
-            asked => asked.min(CONFLICTS),
-        };
-        let page = self.service.ledger.conflicts(root, after, limit).map_err(refuse)?;
-        Ok(Response::new(sync::ListConflictsResponse {
-            conflicts: page.conflicts.iter().map(|(id, entry)| encode::conflict(*id, entry)).collect(),
-            next_page_token: page.next.map(|id| id.to_string()).unwrap_or_default(),
-        }))
+        self.conflicts(request).await
     }
 
     async fn get_conflict(
         &self,
         request: Request<sync::GetConflictRequest>,
     ) -> Result<Response<sync::GetConflictResponse>, Status> {
-        let caller = self.caller(&request)?;
-        let request = request.into_inner();
-        let root = root_of(&request.root_id)?;
-        self.service.guard(caller).role_soon(root).await.map_err(refuse)?;
-        let id = EntryId::from_slice(&request.entry_id).map_err(|error| refuse(Malformed::from(error).into()))?;
-        let entry = self.service.ledger.conflict(root, id).map_err(refuse)?;
-        let entry = entry.ok_or_else(|| refuse(Error::NotFound("an open conflict on this entry")))?;
-        Ok(Response::new(sync::GetConflictResponse { conflict: Some(encode::conflict(id, &entry)) }))
+        self.conflict(request).await
+    }
+
+    async fn prompt(&self, request: Request<sync::PromptRequest>) -> Result<Response<Self::PromptStream>, Status> {
+        self.prompts(request).await
+    }
+
+    async fn resolve(&self, request: Request<sync::ResolveRequest>) -> Result<Response<sync::ResolveResponse>, Status> {
+        self.answer(request).await
+    }
+
+    async fn undo_resolution(
+        &self,
+        request: Request<sync::UndoResolutionRequest>,
+    ) -> Result<Response<sync::UndoResolutionResponse>, Status> {
+        self.take_back(request).await
+    }
+
+    async fn list_resolutions(
+        &self,
+        request: Request<sync::ListResolutionsRequest>,
+    ) -> Result<Response<sync::ListResolutionsResponse>, Status> {
+        self.resolutions(request).await
+    }
+
+    async fn get_settings(
+        &self,
+        request: Request<sync::GetSettingsRequest>,
+    ) -> Result<Response<sync::GetSettingsResponse>, Status> {
+        self.settings(request).await
+    }
+
+    async fn set_settings(
+        &self,
+        request: Request<sync::SetSettingsRequest>,
+    ) -> Result<Response<sync::SetSettingsResponse>, Status> {
+        self.change_settings(request).await
     }
 }

@@ -30,17 +30,29 @@ pub(crate) struct News {
     pub(crate) committed: bool,
     /// Chunks are wanted back.
     pub(crate) wanted: bool,
+    /// Open conflicts may be due for a reminder.
+    pub(crate) reminder: bool,
+}
+
+impl News {
+    /// The feed has gone on, and nothing else.
+    pub(crate) const COMMITTED: News = News { committed: true, wanted: false, reminder: false };
 }
 
 impl Hub {
     /// Tells the watchers of a root that a commit of it is durable.
     pub(crate) fn committed(&self, root: RootId) {
-        self.tell(root, News { committed: true, wanted: false });
+        self.tell(root, News::COMMITTED);
     }
 
     /// Tells the watchers of a root that chunks are wanted back.
     pub(crate) fn wanted(&self, root: RootId) {
-        self.tell(root, News { committed: false, wanted: true });
+        self.tell(root, News { wanted: true, ..News::default() });
+    }
+
+    /// Tells those who show the conflicts of a root that some may be due for a reminder.
+    pub(crate) fn remind(&self, root: RootId) {
+        self.tell(root, News { reminder: true, ..News::default() });
     }
 
     /// How many watchers there are, one that watches two roots counted twice.
@@ -80,6 +92,7 @@ impl Watcher {
         let known = all.entry(root).or_default();
         known.committed |= news.committed;
         known.wanted |= news.wanted;
+        known.reminder |= news.reminder;
         drop(all);
         self.wake.notify_one();
     }
@@ -156,7 +169,7 @@ mod tests {
         hub.committed(ONE);
         hub.committed(TWO);
         hub.wanted(ONE);
-        assert_eq!(seat.watcher.take(None), Some((ONE, News { committed: true, wanted: true })));
+        assert_eq!(seat.watcher.take(None), Some((ONE, News { wanted: true, ..News::COMMITTED })));
         assert_eq!(seat.watcher.take(None), None);
     }
 

@@ -11,6 +11,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Metrics {
             $($(#[$doc])* pub(crate) $field: AtomicU64,)*
+            /// Open conflicts of all roots, as they were counted last.
+            pub(crate) open_conflicts: AtomicU64,
         }
 
         impl Metrics {
@@ -24,6 +26,11 @@ macro_rules! counters {
                     };
                     meter.u64_observable_counter($name).with_callback(read).build();
                 )*
+                let counted = self.clone();
+                let read = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+                    observer.observe(counted.open_conflicts.load(Relaxed), &[]);
+                };
+                meter.u64_observable_gauge("sync.conflicts.open").with_callback(read).build();
             }
         }
     };
@@ -50,6 +57,12 @@ counters! {
     bytes_out "sync.chunks.sent.bytes",
     /// Chunks that were found damaged.
     damaged "sync.chunks.damaged",
+    /// Conflicts that were answered.
+    resolved "sync.conflicts.resolved",
+    /// Resolutions that were taken back.
+    undone "sync.conflicts.undone",
+    /// Prompts that went out.
+    prompts "sync.prompts.sent",
     /// Records of the feed that went out.
     changes "sync.changes.sent",
 }

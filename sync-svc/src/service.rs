@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use quics_chunks::{ChunkStore, Position};
 use quics_kit::caller::Caller;
 use quics_kit::clock::Clock;
-use quics_meta::MetaStore;
+use quics_meta::{MetaStore, Receipt};
 use quics_types::{Digest, RootId};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -122,13 +122,18 @@ impl Service {
             && judged.changed
             && let Some(receipt) = &judged.receipt
         {
-            self.queued.lock().insert(receipt.seq(), request.root);
-            // It may have become durable before it was noted.
-            if self.ledger.meta().applied() >= receipt.seq() {
-                self.announce();
-            }
+            self.queued(request.root, receipt);
         }
         Ok(answer)
+    }
+
+    /// Has those who watch a root told of a commit as soon as it is durable.
+    pub(crate) fn queued(&self, root: RootId, receipt: &Receipt) {
+        self.queued.lock().insert(receipt.seq(), root);
+        // It may have become durable before it was noted.
+        if self.ledger.meta().applied() >= receipt.seq() {
+            self.announce();
+        }
     }
 
     /// Tells those who watch of everything that is durable now.

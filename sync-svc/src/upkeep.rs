@@ -1,12 +1,14 @@
-//! What the service does by itself: moving small contents out of the journal, pruning, expiring, looking for room.
+//! What the service does by itself: moving small contents out of the journal, pruning, expiring, reminding of conflicts,
+//! looking for room.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::service::Service;
-use crate::{Error, Mover};
+use crate::{Error, Mover, WallTime, resolve};
 
 /// Between two looks at the disk's room and the store's health.
 const LOOK: Duration = Duration::from_secs(1);
@@ -16,6 +18,8 @@ const MOVE: Duration = Duration::from_secs(2);
 const TIDY: Duration = Duration::from_secs(60);
 /// Steps of one kind in one round.
 const STEPS: usize = 10_000;
+/// Roots of one look at the store.
+const ROOTS: usize = 1024;
 
 /// Looks at the room and at the metadata store until shutdown.
 ///
@@ -77,6 +81,7 @@ pub(crate) async fn move_contents(service: Arc<Service>) -> Result<(), Error> {
 pub(crate) async fn tidy(service: Arc<Service>) -> Result<(), Error> {
     let mut ticks = ticks(TIDY);
     ticks.tick().await;
+    let mut tended = service.now();
     loop {
         tokio::select! {
             () = service.shutdown.cancelled() => {
@@ -86,7 +91,7 @@ pub(crate) async fn tidy(service: Arc<Service>) -> Result<(), Error> {
                 }
                 return Ok(());
             }
-            _ = ticks.tick() => match tidy_once(&service).await {
+            _ = ticks.tick() => match tidy_once(&service, &mut tended).await {
                 Err(error) if is_final(&error) => return Err(error),
                 Err(error) => tracing::warn!(%error, "tidy.waits"),
                 Ok(()) => {}
@@ -95,8 +100,8 @@ pub(crate) async fn tidy(service: Arc<Service>) -> Result<(), Error> {
     }
 }
 
-/// One round of tidying.
-pub(crate) async fn tidy_once(service: &Arc<Service>) -> Result<(), Error> {
+/// One round of tidying; `tended` is when conflicts were looked at last.
+pub(crate) async fn tidy_once(service: &Arc<Service>, tended: &mut WallTime) -> Result<(), Error> {
     for _ in 0..STEPS {
         match service.ledger.write_acknowledged()? {
             Some(receipt) => drop(receipt.await?),
@@ -113,6 +118,11 @@ pub(crate) async fn tidy_once(service: &Arc<Service>) -> Result<(), Error> {
             }
         }
     }
+    let since = std::mem::replace(tended, service.now());
+    for root in service.access.roots() {
+        resolve::tend(service, root, since).await?;
+    }
+    count_conflicts(service).await?;
     let mut from = None;
     for _ in 0..STEPS {
         let now = service.now();
@@ -121,6 +131,21 @@ pub(crate) async fn tidy_once(service: &Arc<Service>) -> Result<(), Error> {
             break;
         }
     }
+    Ok(())
+}
+
+/// Counts the open conflicts, for those who look at metrics.
+async fn count_conflicts(service: &Arc<Service>) -> Result<(), Error> {
+    let (mut after, mut open) = (None, 0);
+    for _ in 0..STEPS {
+        let page = service.blocking(move |service| service.ledger.counts(after, ROOTS)).await?;
+        open += page.iter().map(|counts| counts.conflicts).sum::<u64>();
+        after = page.last().map(|counts| counts.root);
+        if page.len() < ROOTS {
+            break;
+        }
+    }
+    service.metrics.open_conflicts.store(open, Relaxed);
     Ok(())
 }
 

@@ -135,7 +135,7 @@ impl Watch {
         self.roots.insert(root, subscription);
         // First the seat, then the first reading: no commit falls between them.
         self.seat.enter(root);
-        self.seat.watcher.add(root, News { committed: true, wanted: true });
+        self.seat.watcher.add(root, News { committed: true, wanted: true, ..News::default() });
         Ok(())
     }
 
@@ -179,7 +179,7 @@ impl Watch {
         subscription.after = page.seq;
         subscription.level = page.level.is_some();
         if page.level.is_none() {
-            self.seat.watcher.add(root, News { committed: true, wanted: false });
+            self.seat.watcher.add(root, News::COMMITTED);
         }
         let something = !page.changes.is_empty();
         if something {
@@ -219,17 +219,7 @@ impl Watch {
     }
 
     async fn members_changed(&mut self, changed: Result<Membership, broadcast::error::RecvError>) -> Result<(), Error> {
-        let roots: Vec<_> = match changed {
-            Ok(Membership::Membership { root, .. }) => {
-                self.roots.contains_key(&root).then_some(root).into_iter().collect()
-            }
-            Ok(Membership::Device { device, revoked: true }) if self.caller == Caller::Device(device) => {
-                return Err(quics_kit::members::Denied::Revoked.into());
-            }
-            Ok(Membership::Device { .. } | Membership::Attachment { .. }) => return Ok(()),
-            Err(broadcast::error::RecvError::Closed) => return Err(Error::Draining),
-            _ => self.roots.keys().copied().collect(),
-        };
+        let roots = self.service.guard(self.caller).affected(changed, self.roots.keys().copied())?;
         for root in roots {
             if let Err(denied) = self.service.guard(self.caller).role(root) {
                 self.end(root, &denied).await?;

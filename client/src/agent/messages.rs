@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use quics_proto::Malformed;
 use quics_proto::sync::v1 as sync;
-use quics_reconcile::{Proposal, Verdict};
-use quics_types::{Cursor, LeaseId, RootId};
+use quics_reconcile::{Conflict, Proposal, Verdict};
+use quics_types::{Cursor, EntryId, LeaseId, RootId};
 
 use crate::engine::{Event, Record};
 
@@ -93,31 +93,32 @@ pub(crate) fn verdict(message: sync::Verdict) -> Result<Event, Malformed> {
     Ok(Event::Verdict { incarnation: message.incarnation, seq: message.seq, proposal, verdict })
 }
 
-/// A record of the feed or of a snapshot.
-pub(crate) fn record(message: sync::ChangeRecord) -> Result<Record, Malformed> {
+/// A record of the feed or of a snapshot; `None` for what is not the engine's business.
+pub(crate) fn record(message: sync::ChangeRecord) -> Result<Option<Record>, Malformed> {
     use sync::change_record::Change;
-    Ok(match message.change.ok_or(Malformed::Missing("the record's change"))? {
+    Ok(Some(match message.change.ok_or(Malformed::Missing("the record's change"))? {
         Change::Row(row) => Record::Row { row: row.try_into()?, inline: message.inline_content },
-        Change::Conflict(state) => {
+        Change::Conflict(mut state) => {
+            let settled = settled(state.resolution.take())?;
             let (id, conflict) = state.to_domain()?;
-            Record::Conflict { id, conflict }
+            Record::Conflict { id, conflict, settled }
         }
         Change::ConflictClosed(closed) => {
-            let state = sync::ConflictState {
-                entry_id: closed.entry_id,
-                revision: closed.revision,
-                candidates: closed.settled,
-                opened_at: None,
-            };
-            let (id, settled) = state.to_domain()?;
+            let (id, settled) = (EntryId::from_slice(&closed.entry_id)?, settled(closed.resolution)?);
             Record::Closed { id, settled, row: closed.row.map(TryInto::try_into).transpose()? }
         }
-    })
+        Change::Settings(_) => return Ok(None),
+    }))
+}
+
+/// What the last answer settled; nothing if there was none.
+fn settled(resolution: Option<sync::Resolution>) -> Result<Conflict, Malformed> {
+    Ok(resolution.map(sync::Resolution::settled).transpose()?.unwrap_or_default())
 }
 
 /// Records of the feed or of a snapshot.
 pub(crate) fn records(messages: Vec<sync::ChangeRecord>) -> Result<Vec<Record>, Malformed> {
-    messages.into_iter().map(record).collect()
+    messages.into_iter().filter_map(|message| record(message).transpose()).collect()
 }
 
 /// A cursor that has to be there.

@@ -115,6 +115,38 @@ impl SyncService for Fake {
     ) -> Result<Response<sync::GetConflictResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    type PromptStream = Reply<sync::PromptResponse>;
+    async fn prompt(&self, _: Request<sync::PromptRequest>) -> Result<Response<Self::PromptStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn resolve(&self, _: Request<sync::ResolveRequest>) -> Result<Response<sync::ResolveResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn undo_resolution(
+        &self,
+        _: Request<sync::UndoResolutionRequest>,
+    ) -> Result<Response<sync::UndoResolutionResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn list_resolutions(
+        &self,
+        _: Request<sync::ListResolutionsRequest>,
+    ) -> Result<Response<sync::ListResolutionsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn get_settings(
+        &self,
+        _: Request<sync::GetSettingsRequest>,
+    ) -> Result<Response<sync::GetSettingsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn set_settings(
+        &self,
+        _: Request<sync::SetSettingsRequest>,
+    ) -> Result<Response<sync::SetSettingsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 fn root(number: u8) -> RootId {

@@ -109,6 +109,8 @@ pub enum Record {
         id: EntryId,
         /// The conflict.
         conflict: Conflict,
+        /// What the last answer to an earlier conflict of the entry settled; no candidate if there was none.
+        settled: Conflict,
     },
     /// A conflict is over.
     Closed {

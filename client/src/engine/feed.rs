@@ -42,8 +42,8 @@ impl Engine {
                 self.trees.receive_row(row);
                 id
             }
-            Record::Conflict { id, conflict } => {
-                self.trees.receive_conflict(id, conflict);
+            Record::Conflict { id, conflict, settled } => {
+                self.trees.receive_conflict(id, conflict, settled);
                 id
             }
             Record::Closed { id, settled, row } => {

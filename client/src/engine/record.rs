@@ -250,7 +250,7 @@ pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
 pub(super) fn candidates(root: RootId, id: EntryId, conflict: &Conflict) -> Vec<(Bytes, Bytes)> {
     let message = sync::ConflictState::from_domain(id, conflict);
     let one = |candidate: &sync::Candidate| {
-        let role = [u8::try_from(candidate.role).unwrap_or(0)];
+        let role = [candidate.role, candidate.number.cast_signed()].map(|part| u8::try_from(part).unwrap_or(0));
         let key = key(root, b'c', &[id.as_bytes(), &candidate.device_id, &role]);
         let alone = sync::ConflictState { candidates: vec![candidate.clone()], ..message.clone() };
         (key, Bytes::from(alone.encode_to_vec()))

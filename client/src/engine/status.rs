@@ -154,7 +154,7 @@ impl Engine {
             return "syncing is paused: `quics resume` lets it go on".to_owned();
         }
         if let Some(conflict) = &told.conflict {
-            let mine = conflict.candidates.keys().any(|(device, _)| *device == self.config.device);
+            let mine = conflict.is_disputed_by(self.config.device);
             let whose = if mine { "this device's change" } else { "another device's change" };
             return format!("{whose} is in conflict with the server's version; a person has to choose");
         }

@@ -184,6 +184,37 @@ impl SyncService for Server {
     async fn get_conflict(&self, _: Request<GetConflictRequest>) -> Result<Response<GetConflictResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    type PromptStream = Answers<PromptResponse>;
+    async fn prompt(&self, _: Request<PromptRequest>) -> Result<Response<Self::PromptStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn resolve(&self, _: Request<ResolveRequest>) -> Result<Response<ResolveResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn undo_resolution(
+        &self,
+        _: Request<UndoResolutionRequest>,
+    ) -> Result<Response<UndoResolutionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_resolutions(
+        &self,
+        _: Request<ListResolutionsRequest>,
+    ) -> Result<Response<ListResolutionsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_settings(&self, _: Request<GetSettingsRequest>) -> Result<Response<GetSettingsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn set_settings(&self, _: Request<SetSettingsRequest>) -> Result<Response<SetSettingsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 /// A device: a folder with its transfer to the server.

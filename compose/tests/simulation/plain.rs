@@ -158,7 +158,7 @@ impl Side for Plain {
                     let inline = digest_of(&row.value).and_then(|content| self.inline.get(&content).cloned());
                     Record::Row { row, inline }
                 }
-                Change::Conflict(id, conflict) => Record::Conflict { id, conflict },
+                Change::Conflict(id, conflict) => Record::Conflict { id, conflict, settled: Conflict::default() },
                 Change::Closed(id, settled, row) => Record::Closed { id, settled, row: Some(row) },
             });
         }

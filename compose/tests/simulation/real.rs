@@ -40,6 +40,12 @@ fn open(meta: &Memory, chunks: &MemoryChunks) -> Ledger {
     Ledger::new(Arc::new(meta.clone()), contents)
 }
 
+/// What the last answer settled, as devices are told.
+fn settled(entry: &sync_svc::ConflictEntry) -> Conflict {
+    let settled = entry.told().into_iter().flat_map(|resolution| &resolution.settled);
+    Conflict { revision: 0, candidates: settled.map(|(key, settled)| (*key, settled.candidate.clone())).collect() }
+}
+
 impl Real {
     fn sync(&mut self) {
         self.meta.sync().expect("the store syncs");
@@ -111,11 +117,17 @@ impl Side for Real {
     fn feed(&self, from: usize, _to: usize) -> Vec<Record> {
         let page = self.ledger.feed(ROOT, from as u64, PAGE, true).expect("the feed is read");
         let record = |change| match change {
-            Change::Row { entry, inline } => Record::Row { row: entry.row, inline },
-            Change::Conflict(id, it) => Record::Conflict { id, conflict: it.conflict },
-            Change::Closed(id, it, row) => Record::Closed { id, settled: it.conflict, row: row.map(|entry| entry.row) },
+            Change::Row { entry, inline } => Some(Record::Row { row: entry.row, inline }),
+            Change::Conflict(id, it) => {
+                let settled = settled(&it);
+                Some(Record::Conflict { id, conflict: it.conflict, settled })
+            }
+            Change::Closed(id, it, row) => {
+                Some(Record::Closed { id, settled: settled(&it), row: row.map(|entry| entry.row) })
+            }
+            Change::Settings(_) => None,
         };
-        page.changes.into_iter().map(|told| record(told.change)).collect()
+        page.changes.into_iter().filter_map(|told| record(told.change)).collect()
     }
 
     fn level(&self) -> ([u8; 32], u64) {

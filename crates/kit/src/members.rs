@@ -197,6 +197,11 @@ impl Members {
         self.inner.mirror.read().device(device).cloned()
     }
 
+    /// Describes a device that was ever known, revoked or not: whose it was, and its name. It allows nothing.
+    pub fn known(&self, device: DeviceId) -> Option<Device> {
+        self.inner.mirror.read().known(device).cloned()
+    }
+
     /// Finds the role that a device has in a root through its user.
     ///
     /// # Errors

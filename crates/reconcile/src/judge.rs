@@ -16,6 +16,9 @@
 //! | delete | dead | current |
 //! | | content changed since the base, or others' candidates are open | conflict, `Delete` |
 //! | | directory with children | refused |
+//!
+//! A conflict that has as many candidates as it can have refuses further ones. What the server keeps in it on nobody's
+//! behalf counts as another's candidate.
 
 use quics_types::{DeviceId, EntryId, LogicalTime, Mtime, Place, limits};
 
@@ -327,7 +330,7 @@ impl<V: View> Judge<'_, V> {
         }
     }
 
-    /// Keeps a state as this device's candidate, unless a newer one is there already.
+    /// Keeps a state as this device's candidate, unless a newer one is there already, or too many others.
     fn candidate(
         &self,
         id: EntryId,
@@ -341,6 +344,13 @@ impl<V: View> Judge<'_, V> {
         let newer = conflict.candidates.get(&self.key(role)).is_some_and(|there| there.order > self.order);
         if newer {
             return Ok(Judgement::only(Verdict::Conflict { id, revision: conflict.revision }));
+        }
+        // What was kept for this device and is its own again needs no keeping.
+        conflict.candidates.retain(|(device, role), kept| {
+            *device != self.device || !matches!(role, CandidateRole::Kept(_)) || kept.state != state
+        });
+        if conflict.candidates.len() >= limits::CANDIDATES && !conflict.candidates.contains_key(&self.key(role)) {
+            return Ok(Judgement::refused(Refusal::Quota));
         }
         let candidate = Candidate { order: self.order, state, mtime, mode, base };
         conflict.candidates.insert(self.key(role), candidate);

@@ -42,18 +42,32 @@ impl Trees {
         self.set_remote(row)
     }
 
-    /// Takes a record of the feed: an open conflict as it is now. An older one than is known is passed over.
-    pub fn receive_conflict(&mut self, id: EntryId, conflict: Conflict) {
-        if self.conflicts.get(&id).is_none_or(|known| known.revision <= conflict.revision) {
-            self.set_conflict(id, Some(conflict));
+    /// Takes a record of the feed: an open conflict as it is now, with what the last answer to an earlier one settled.
+    /// An older one than is known is passed over.
+    pub fn receive_conflict(&mut self, id: EntryId, conflict: Conflict, settled: Conflict) {
+        let known = self.conflicts.get(&id);
+        if known.is_some_and(|known| known.revision > conflict.revision) {
+            return;
         }
+        // The feed has each conflict once: of one that was answered and has opened again, this is all that comes. What
+        // this device has still open was settled; all else it has heard of before.
+        let mine = |(device, role), candidate: &Candidate| {
+            let open = known.and_then(|known| known.candidates.get(&(device, role)));
+            device == self.device && open.is_some_and(|open| open.order == candidate.order)
+        };
+        let settled = settled.candidates.into_iter().filter(|(key, candidate)| mine(*key, candidate));
+        for ((_, role), candidate) in settled.collect::<Vec<_>>() {
+            self.set_settled(id, role, Some(Settled { state: candidate.state, order: candidate.order }));
+        }
+        self.set_conflict(id, Some(conflict));
     }
 
     /// Takes a record of the feed: a conflict is over, with what the answer settled and the row that resulted.
     pub fn receive_closed(&mut self, id: EntryId, settled: Conflict, row: Option<Row>) {
         self.set_conflict(id, None);
         for ((device, role), candidate) in settled.candidates {
-            if device != self.device {
+            // What the server kept of this device is not what it has now.
+            if device != self.device || matches!(role, CandidateRole::Kept(_)) {
                 continue;
             }
             if role == CandidateRole::Own
@@ -339,5 +353,49 @@ impl Trees {
     /// The value of a node's entry as it was agreed on.
     pub fn agreed_value(&self, id: EntryId) -> Option<&Value> {
         self.synced.get(&id).map(|base| &base.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quics_types::DeviceId;
+
+    use super::*;
+    use crate::testing::{device, entry, file};
+
+    fn conflict(revision: u64, candidates: &[((DeviceId, CandidateRole), u64)]) -> Conflict {
+        let candidate = |seq: u64| Candidate {
+            order: (1, seq),
+            state: CandidateState::Value(file(1)),
+            mtime: Mtime::default(),
+            mode: 0o644,
+            base: None,
+        };
+        let candidates = candidates.iter().map(|(key, seq)| (*key, candidate(*seq))).collect();
+        Conflict { revision, candidates }
+    }
+
+    #[test]
+    fn what_was_settled_before_a_conflict_opened_again_counts_for_what_is_still_open_here() {
+        let (mine, other) = ((device(1), CandidateRole::Own), (device(2), CandidateRole::Own));
+        let mut trees = Trees::new(device(1));
+        trees.receive_conflict(entry(1), conflict(3, &[(mine, 5)]), Conflict::default());
+        trees.receive_conflict(entry(1), conflict(9, &[(other, 1)]), conflict(0, &[(mine, 5), (other, 0)]));
+        let settled = trees.settled(entry(1), CandidateRole::Own).unwrap();
+        assert_eq!((&settled.state, settled.order), (&CandidateState::Value(file(1)), (1, 5)));
+        assert!(!trees.conflict(entry(1)).unwrap().is_disputed_by(device(1)));
+    }
+
+    #[test]
+    fn what_was_settled_long_ago_or_kept_is_not_settled_again() {
+        let (mine, kept) = ((device(1), CandidateRole::Own), (device(1), CandidateRole::Kept(0)));
+        let mut trees = Trees::new(device(1));
+        trees.receive_conflict(entry(1), conflict(9, &[(mine, 7)]), conflict(0, &[(mine, 5), (kept, 5)]));
+        assert_eq!(trees.settled(entry(1), CandidateRole::Own), None);
+        trees.receive_conflict(entry(1), conflict(10, &[(mine, 7), (kept, 5)]), conflict(0, &[(mine, 5)]));
+        assert_eq!(trees.settled(entry(1), CandidateRole::Own), None, "a newer one is open");
+        trees.receive_closed(entry(1), conflict(0, &[(kept, 5)]), None);
+        assert_eq!(trees.settled(entry(1), CandidateRole::Own), None, "the device may have gone on");
+        assert_eq!(trees.settled(entry(1), CandidateRole::Kept(0)), None);
     }
 }

@@ -25,6 +25,7 @@ mod row;
 #[cfg(test)]
 mod testing;
 mod trees;
+mod undo;
 
 pub use answer::{Answer, CandidateKey, Choice, Unanswered, answer};
 pub use conflict::{Candidate, CandidateRole, CandidateState, Conflict};
@@ -36,3 +37,4 @@ pub use plan::{Aspect, Step, Subject};
 pub use proposal::{Accepted, AttributesChange, Change, ContentChange, PlaceChange, Proposal, Refusal, Verdict};
 pub use row::{Row, Value};
 pub use trees::{Base, Node, NodeId, Settled, Trees};
+pub use undo::{Back, take_back};

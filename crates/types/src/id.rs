@@ -74,6 +74,15 @@ id!(
     /// An upload's hold on chunks that no commit names yet.
     LeaseId, "lease id"
 );
+id!(
+    /// An answer to conflicts, or its undoing; drawn by whoever answers.
+    ResolutionId, "resolution id"
+);
+
+impl DeviceId {
+    /// The server itself, where it answers a conflict on nobody's behalf. No device has this id.
+    pub const SERVER: DeviceId = DeviceId([0; 16]);
+}
 
 impl EntryId {
     /// The entry that is the top directory of every root: it has no name, never moves and never dies.

@@ -7,11 +7,13 @@ mod digest;
 mod id;
 pub mod limits;
 mod name;
+mod settings;
 mod time;
 
 pub use digest::{Digest, Hasher};
-pub use id::{DeviceId, EntryId, LeaseId, RootId, UserId};
+pub use id::{DeviceId, EntryId, LeaseId, ResolutionId, RootId, UserId};
 pub use name::{Name, Place};
+pub use settings::{Answerers, MergePolicy, Settings};
 pub use time::{Cursor, Epoch, LogicalTime, Mtime};
 
 use thiserror::Error;

@@ -21,3 +21,9 @@ pub const ATTRIBUTES: usize = 32;
 pub const ATTRIBUTE_BYTES: usize = 4096;
 /// How deep an entry may lie below its root.
 pub const DEPTH: usize = 1024;
+/// Candidates of one conflict.
+pub const CANDIDATES: usize = 64;
+/// Conflicts that are answered at once.
+pub const ANSWERS: usize = 1024;
+/// Names of directories that conflict and resolve only as a whole, in one root.
+pub const UNIT_NAMES: usize = 64;

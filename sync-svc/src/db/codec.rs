@@ -10,7 +10,7 @@ use quics_reconcile::{
     Accepted, AttributesChange, Candidate, CandidateRole, CandidateState, Change, Conflict, ContentChange, PlaceChange,
     Proposal, Refusal, Row, Value, Verdict,
 };
-use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, LogicalTime, Mtime, Name, Place, RootId};
+use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, LogicalTime, Mtime, Name, Place, ResolutionId, RootId};
 
 /// A value does not decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +181,7 @@ macro_rules! fixed {
     )*};
 }
 
-fixed!(EntryId 16, RootId 16, DeviceId 16, Digest 32);
+fixed!(EntryId 16, RootId 16, DeviceId 16, ResolutionId 16, Digest 32);
 
 /// Writes a struct field by field, in the order given.
 macro_rules! fields {
@@ -198,6 +198,25 @@ macro_rules! fields {
     };
 }
 pub(crate) use fields;
+
+/// Writes an enum without data as the number of its variant, in the order given; new ones come last.
+macro_rules! choices {
+    ($type:ident { $($variant:ident),* $(,)? }) => {
+        impl $crate::db::codec::Code for $type {
+            fn write(&self, out: &mut Vec<u8>) {
+                // The order of the list is the format; the one of the type may be another.
+                let all = [$($type::$variant),*];
+                out.push(all.iter().position(|one| one == self).map_or(u8::MAX, |at| at as u8));
+            }
+            fn read(from: &mut bytes::Bytes) -> Result<Self, $crate::db::codec::Damaged> {
+                let all = [$($type::$variant),*];
+                let number = <u8 as $crate::db::codec::Code>::read(from)?;
+                all.get(usize::from(number)).copied().ok_or($crate::db::codec::Damaged)
+            }
+        }
+    };
+}
+pub(crate) use choices;
 
 impl Code for LogicalTime {
     fn write(&self, out: &mut Vec<u8>) {
@@ -265,15 +284,17 @@ impl Code for Value {
 
 impl Code for CandidateRole {
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(match self {
-            CandidateRole::Own => 0,
-            CandidateRole::New => 1,
-        });
+        match self {
+            CandidateRole::Own => out.push(0),
+            CandidateRole::New => out.push(1),
+            CandidateRole::Kept(number) => out.extend_from_slice(&[2, *number]),
+        }
     }
     fn read(from: &mut Bytes) -> Result<Self, Damaged> {
         match u8::read(from)? {
             0 => Ok(CandidateRole::Own),
             1 => Ok(CandidateRole::New),
+            2 => u8::read(from).map(CandidateRole::Kept),
             _ => Err(Damaged),
         }
     }

@@ -1,16 +1,17 @@
 //! Keys of the metadata store.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quics_types::{DeviceId, Digest, EntryId, LeaseId, Place, RootId};
+use quics_types::{DeviceId, Digest, EntryId, LeaseId, Place, ResolutionId, RootId};
 
 /// The counter of the outbox.
 pub(crate) const OUTBOX_NEXT: &[u8] = b"O";
 
-/// Which of an entry's two records a feed key names.
+/// What a feed key names: one of an entry's two records, or the root's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Row,
     Conflict,
+    Settings,
 }
 
 fn key(tag: u8, root: RootId, parts: &[&[u8]]) -> Bytes {
@@ -69,8 +70,25 @@ pub(crate) fn parse_feed(key: &[u8]) -> Option<(u64, Kind)> {
     match key.get(25..)? {
         [0] => Some((seq, Kind::Row)),
         [1] => Some((seq, Kind::Conflict)),
+        [2] => Some((seq, Kind::Settings)),
         _ => None,
     }
+}
+
+pub(crate) fn resolution(root: RootId, id: ResolutionId) -> Bytes {
+    key(b'q', root, &[id.as_bytes()])
+}
+
+pub(crate) fn answered(root: RootId, id: ResolutionId, entry: EntryId) -> Bytes {
+    key(b'u', root, &[id.as_bytes(), entry.as_bytes()])
+}
+
+pub(crate) fn resolved(root: RootId, seq: u64) -> Bytes {
+    key(b't', root, &[&seq.to_be_bytes()])
+}
+
+pub(crate) fn settings(root: RootId) -> Bytes {
+    key(b's', root, &[])
 }
 
 pub(crate) fn device(root: RootId, device: DeviceId) -> Bytes {

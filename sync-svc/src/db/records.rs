@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quics_meta::{Batch, BlobRef};
-use quics_reconcile::{CandidateRole, Conflict, Proposal, RootDigest, Row, Verdict};
+use quics_reconcile::{CandidateKey, Conflict, Proposal, RootDigest, Row, Verdict};
 use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Mtime, RootId};
 
-use super::codec::{Code, Damaged, fields};
+use super::answers::{News, Resolution};
+use super::codec::{Code, Damaged, choices, fields};
 use super::wide::{self, Reads, Stored};
 use crate::{Error, WallTime};
 
@@ -26,9 +27,9 @@ pub(crate) fn pieces<T>(kept: &Option<Kept<T>>) -> u16 {
     kept.as_ref().map_or(0, |kept| kept.pieces)
 }
 
-/// Sets a record that had `before` further pieces.
-pub(crate) fn put<T: Code>(batch: &mut Batch, key: Bytes, record: &T, before: u16) {
-    wide::put(batch, key, &encode(record), before);
+/// Sets a record that had `before` further pieces, and says how many it has now.
+pub(crate) fn put<T: Code>(batch: &mut Batch, key: Bytes, record: &T, before: u16) -> u16 {
+    wide::put(batch, key, &encode(record), before)
 }
 
 /// Reads a record.
@@ -71,11 +72,14 @@ pub(crate) struct Root {
     pub(crate) conflicts: u64,
     /// Up to here the feed was searched for tombstones that nobody needs: they are gone.
     pub(crate) pruned: u64,
+    /// Resolutions that are kept.
+    pub(crate) resolutions: u64,
 }
 
 impl Default for Root {
     fn default() -> Self {
-        Self { seq: 0, epoch: Epoch(0), digest: RootDigest::EMPTY, live: 0, tombstones: 0, conflicts: 0, pruned: 0 }
+        let (epoch, digest) = (Epoch(0), RootDigest::EMPTY);
+        Self { seq: 0, epoch, digest, live: 0, tombstones: 0, conflicts: 0, pruned: 0, resolutions: 0 }
     }
 }
 
@@ -95,20 +99,30 @@ pub struct Entry {
 /// A conflict with what the server knows of it; without candidates it is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflictEntry {
-    /// Candidates and revision. The revision goes on when a conflict of the same entry opens again.
+    /// Candidates and revision. The revision is the number of the commit that changed it last.
     pub conflict: Conflict,
     /// When it opened.
     pub opened_at: WallTime,
     /// When each candidate came.
-    pub accepted: BTreeMap<(DeviceId, CandidateRole), WallTime>,
+    pub accepted: BTreeMap<CandidateKey, WallTime>,
     /// The commit that changed it last: its place in the feed.
     pub seq: u64,
+    /// What that commit changed.
+    pub news: News,
+    /// The last answer to a conflict of this entry.
+    pub resolution: Option<Resolution>,
 }
 
 impl ConflictEntry {
     /// Whether it still waits for an answer.
     pub fn is_open(&self) -> bool {
         !self.conflict.candidates.is_empty()
+    }
+
+    /// The answer that is told with it: the one that closed it, or the last one before it opened again. One that was taken
+    /// back by its devices was closed by none.
+    pub fn told(&self) -> Option<&Resolution> {
+        self.resolution.as_ref().filter(|_| self.is_open() || self.news == News::Resolved)
     }
 }
 
@@ -128,28 +142,46 @@ pub struct VerdictEntry {
 }
 
 /// What happened in one commit, for those who keep history.
+///
+/// A conflict's losers are versions too: the event that closes it has the resolution, whose settled candidates but for the
+/// chosen one have lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The root.
     pub root: RootId,
     /// The root's cursor after the commit.
     pub cursor: Cursor,
-    /// Who proposed it, with incarnation and seq.
+    /// Who did it.
     pub device: DeviceId,
-    /// Incarnation and seq of the proposal.
+    /// Incarnation and seq of the proposal; 0 and 0 for what was none.
     pub order: (u64, u64),
     /// When the server accepted it.
     pub accepted_at: WallTime,
     /// The device's own time of the change.
     pub device_time: Mtime,
-    /// What caused it: 0, a proposal.
-    pub cause: u8,
+    /// What caused it.
+    pub cause: Cause,
     /// The row before, if there was one and it changed.
     pub old: Option<Row>,
     /// The row after, if it changed.
     pub new: Option<Row>,
     /// The conflict after, if it changed; `None` inside when it was closed.
     pub conflict: Option<(EntryId, Option<Conflict>)>,
+    /// The answer that closed that conflict, or whose undoing opened it again.
+    pub resolution: Option<Resolution>,
+}
+
+/// What caused a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A device proposed it.
+    Proposal,
+    /// A conflict was answered: what the row is now was kept.
+    Answer,
+    /// An answer was taken back.
+    Undo,
+    /// The root's settings changed.
+    Settings,
 }
 
 /// A chunk or page whose bytes are in the journal.
@@ -208,11 +240,12 @@ pub(crate) struct Lease {
     pub(crate) lists: u64,
 }
 
-fields!(Root { seq, epoch, digest, live, tombstones, conflicts, pruned });
+fields!(Root { seq, epoch, digest, live, tombstones, conflicts, pruned, resolutions });
 fields!(Entry { row, device, accepted_at, seq });
-fields!(ConflictEntry { conflict, opened_at, accepted, seq });
+fields!(ConflictEntry { conflict, opened_at, accepted, seq, news, resolution });
 fields!(VerdictEntry { recorded, proposal, verdict, cursor, author });
-fields!(Event { root, cursor, device, order, accepted_at, device_time, cause, old, new, conflict });
+fields!(Event { root, cursor, device, order, accepted_at, device_time, cause, old, new, conflict, resolution });
+choices!(Cause { Proposal, Answer, Undo, Settings });
 fields!(BlobTag { root, content, chunk });
 fields!(Lease { device, touched, lists });
 
@@ -236,8 +269,8 @@ impl Code for RootDigest {
 }
 
 #[cfg(test)]
-mod tests {
-    use quics_reconcile::{Accepted, Candidate, CandidateState, Value};
+pub(crate) mod tests {
+    use quics_reconcile::{Accepted, Candidate, CandidateRole, CandidateState, Value};
     use quics_types::{LogicalTime, Name, Place};
 
     use super::*;
@@ -246,7 +279,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn row() -> Row {
+    pub(crate) fn row() -> Row {
         Row {
             id: EntryId::from_bytes([1; 16]),
             place: Place { parent: EntryId::TOP, name: Name::new("a b").unwrap() },
@@ -262,7 +295,7 @@ mod tests {
         }
     }
 
-    const DEVICE: DeviceId = DeviceId::from_bytes([3; 16]);
+    pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([3; 16]);
     const CURSOR: Cursor = Cursor { epoch: Epoch(0x0102_0304_0506_0708), seq: 9 };
 
     fn conflict() -> Conflict {
@@ -276,7 +309,7 @@ mod tests {
         Conflict { revision: 2, candidates: [((DEVICE, CandidateRole::New), candidate)].into() }
     }
 
-    fn golden<T: Code + PartialEq + std::fmt::Debug>(record: T, expected: &str) {
+    pub(crate) fn golden<T: Code + PartialEq + std::fmt::Debug>(record: T, expected: &str) {
         let bytes = encode(&record);
         assert_eq!(hex(&bytes), expected, "{record:?}");
         let kept: Kept<T> = decode(b"key", Stored { bytes: bytes.clone().into(), pieces: 0 }).unwrap();
@@ -297,11 +330,14 @@ mod tests {
             tombstones: 1,
             conflicts: 0,
             pruned: 128,
+            resolutions: 5,
         };
         golden(root, GOLDEN_ROOT);
         golden(Entry { row: row(), device: DEVICE, accepted_at: WallTime(1000), seq: 9 }, GOLDEN_ENTRY);
         let accepted = [((DEVICE, CandidateRole::New), WallTime(5))].into();
-        golden(ConflictEntry { conflict: conflict(), opened_at: WallTime(4), accepted, seq: 9 }, GOLDEN_CONFLICT);
+        let (opened_at, news, resolution) = (WallTime(4), News::NewVersion, None);
+        let entry = ConflictEntry { conflict: conflict(), opened_at, accepted, seq: 9, news, resolution };
+        golden(entry, GOLDEN_CONFLICT);
         let accepted = Accepted { row: row(), content: true, place: false, attributes: true, refused: None };
         let verdict = VerdictEntry {
             recorded: 1,
@@ -318,10 +354,11 @@ mod tests {
             order: (1, 2),
             accepted_at: WallTime(1000),
             device_time: Mtime { seconds: 5, nanos: 0 },
-            cause: 0,
+            cause: Cause::Answer,
             old: None,
             new: None,
             conflict: Some((row().id, None)),
+            resolution: None,
         };
         golden(event, GOLDEN_EVENT);
         let (root, content, chunk) =
@@ -330,18 +367,18 @@ mod tests {
         golden(Lease { device: DEVICE, touched: WallTime(1000), lists: 2 }, GOLDEN_LEASE);
     }
 
-    const GOLDEN_ROOT: &str =
-        "01ac02010203040506070807070707070707070707070707070707070707070707070707070707070707070201008001";
+    const GOLDEN_ROOT: &str = "01ac02010203040506070807070707070707070707070707070707070707070707070707070707070707070201008001\
+        05";
     const GOLDEN_ENTRY: &str = "010101010101010101010101010101010100000000000000000000000000000000036120620102020202020202020202\
         02020202020202020202020202020202020202020202ac02a00380c49fd50c0501016b01760004030104030303030303\
         03030303030303030303e80709";
     const GOLDEN_CONFLICT: &str = "010201030303030303030303030303030303030101020000008003010004010303030303030303030303030303030301\
-        0509";
+        05090100";
     const GOLDEN_VERDICT: &str = "010103010101010101010101010101010101010001010101010101010101010101010101000000000000000000000000\
         0000000003612062010202020202020202020202020202020202020202020202020202020202020202ac02a00380c49f\
         d50c0501016b01760004030104010001000102030405060708090103030303030303030303030303030303e807";
     const GOLDEN_EVENT: &str = "0104040404040404040404040404040404010203040506070809030303030303030303030303030303030102e8070a00\
-        000000010101010101010101010101010101010100";
+        01000001010101010101010101010101010101010000";
     const GOLDEN_TAG: &str = "010404040404040404040404040404040405050505050505050505050505050505050505050505050505050505050505\
         050606060606060606060606060606060606060606060606060606060606060606";
     const GOLDEN_LEASE: &str = "0103030303030303030303030303030303e80702";

@@ -51,6 +51,16 @@ impl<'a> Reads<'a> {
         Ok(if self.latest { self.meta.latest_range(from, to, limit) } else { self.meta.range(from, to, limit) }?)
     }
 
+    /// Reads rows as they are, descending from `to` (exclusive).
+    pub(crate) fn raw_range_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let back = if self.latest {
+            self.meta.latest_range_back(from, to, limit)
+        } else {
+            self.meta.range_back(from, to, limit)
+        };
+        Ok(back?)
+    }
+
     /// Reads a value and joins its pieces.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Stored>, Error> {
         for _ in 0..TRIES {
@@ -97,15 +107,15 @@ impl<'a> Reads<'a> {
     }
 }
 
-/// Sets a value that had `before` further pieces.
-pub(crate) fn put(batch: &mut Batch, key: Bytes, value: &[u8], before: u16) {
+/// Sets a value that had `before` further pieces, and says how many it has now.
+pub(crate) fn put(batch: &mut Batch, key: Bytes, value: &[u8], before: u16) -> u16 {
     if key.len() + 1 + value.len() <= MAX_ROW {
         let mut whole = BytesMut::with_capacity(1 + value.len());
         whole.put_u8(0);
         whole.put_slice(value);
         remove_pieces(batch, &key, 0, before);
         batch.put(key, whole.freeze());
-        return;
+        return 0;
     }
     let check = check_of(value);
     let mut pieces = value.chunks(PIECE);
@@ -125,6 +135,7 @@ pub(crate) fn put(batch: &mut Batch, key: Bytes, value: &[u8], before: u16) {
     }
     remove_pieces(batch, &key, count, before);
     batch.put(key, head.freeze());
+    count
 }
 
 /// Removes a value that has `pieces` further pieces.

@@ -45,6 +45,7 @@ fn statistics(service: &Service) -> Result<sync::GetStatisticsResponse, Error> {
             tombstones: counts.tombstones,
             open_conflicts: counts.conflicts,
             seq: counts.seq,
+            resolutions: counts.resolutions,
         }));
         if last {
             break;

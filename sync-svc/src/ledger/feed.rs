@@ -1,14 +1,15 @@
 //! The feed: what has changed since a commit, and what is now.
 //!
-//! It has one record for each entry's row and one for each entry's conflict, tombstones and closed conflicts included, at
-//! the commit that changed it last: what changed again meanwhile is left out at its former place.
+//! It has one record for each entry's row, one for each entry's conflict and one for the settings, tombstones and closed
+//! conflicts included, at the commit that changed it last: what changed again meanwhile is left out at its former place.
 
 use bytes::Bytes;
-use quics_reconcile::Value;
-use quics_types::{EntryId, RootId, limits};
+use quics_reconcile::{Candidate, CandidateState, Value};
+use quics_types::{EntryId, RootId, Settings, limits};
 
 use super::{Ledger, Level};
 use crate::Error;
+use crate::db::answers::{Resolution, SettingsEntry};
 use crate::db::keys::{self, Kind};
 use crate::db::records::{self, ConflictEntry, Entry};
 
@@ -38,6 +39,8 @@ pub enum Change {
     Conflict(EntryId, ConflictEntry),
     /// A conflict that is over, with the entry's row.
     Closed(EntryId, ConflictEntry, Option<Entry>),
+    /// How the root deals with conflicts.
+    Settings(Settings),
 }
 
 /// A page of the feed.
@@ -119,6 +122,13 @@ impl Ledger {
                     Change::Closed(id, entry, row.map(|kept| kept.record))
                 }
             }
+            Kind::Settings => {
+                let kept = records::get::<SettingsEntry>(self.durable(), &keys::settings(root))?;
+                let Some(entry) = kept.map(|kept| kept.record).filter(|entry| entry.seq == seq) else {
+                    return Ok(None);
+                };
+                Change::Settings(entry.settings)
+            }
         };
         Ok(Some(Told { seq, change }))
     }
@@ -140,15 +150,40 @@ impl Ledger {
 impl Told {
     /// About the bytes that the record takes in a message.
     pub fn size(&self) -> usize {
-        let row = |entry: &Entry| {
-            let target = if let Value::Link { target } = &entry.row.value { target.len() } else { 48 };
-            let attributes: usize = entry.row.attributes.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
-            160 + entry.row.place.name.as_bytes().len() + target + attributes
-        };
         16 + match &self.change {
-            Change::Row { entry, inline } => row(entry) + inline.as_ref().map_or(0, Bytes::len),
-            Change::Conflict(_, conflict) => 64 + conflict.conflict.candidates.len() * 9000,
-            Change::Closed(_, _, entry) => 64 + entry.as_ref().map_or(0, row),
+            Change::Row { entry, inline } => Self::row_size(entry) + inline.as_ref().map_or(0, Bytes::len),
+            Change::Conflict(_, conflict) => Self::conflict_size(conflict),
+            Change::Closed(_, conflict, entry) => {
+                Self::conflict_size(conflict) + entry.as_ref().map_or(0, Self::row_size)
+            }
+            Change::Settings(settings) => 64 + settings.unit_names.len() * 260,
         }
     }
+
+    /// About the bytes of a row.
+    pub(crate) fn row_size(entry: &Entry) -> usize {
+        let attributes: usize = entry.row.attributes.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
+        112 + entry.row.place.name.as_bytes().len() + value_size(&entry.row.value) + attributes
+    }
+
+    /// About the bytes of a conflict.
+    pub(crate) fn conflict_size(entry: &ConflictEntry) -> usize {
+        let candidates: usize = entry.conflict.candidates.values().map(candidate_size).sum();
+        64 + candidates + entry.resolution.as_ref().map_or(0, Self::resolution_size)
+    }
+
+    /// About the bytes of a resolution.
+    pub(crate) fn resolution_size(resolution: &Resolution) -> usize {
+        let settled: usize = resolution.settled.values().map(|settled| candidate_size(&settled.candidate)).sum();
+        128 + settled + resolution.created.len() * 18
+    }
+}
+
+fn value_size(value: &Value) -> usize {
+    if let Value::Link { target } = value { target.len() } else { 48 }
+}
+
+fn candidate_size(candidate: &Candidate) -> usize {
+    let state = if let CandidateState::Value(value) = &candidate.state { value_size(value) } else { 0 };
+    96 + state + candidate.base.as_ref().map_or(0, value_size)
 }

@@ -6,24 +6,32 @@
 //!
 //! ```text
 //! propose: replay? fenced? contents there? -> judge against the latest state -> one batch -> Receipt
+//! resolve: replay? contents there? -> each answer against the state that the ones before made -> one batch -> Receipt
 //! feed, snapshot, conflicts: the durable state only, so that nobody is told what a crash takes back
 //! ```
 //!
 //! # Invariants
 //! - The commits of a root have numbers without gaps. Proposals of one root are judged one at a time, each against the
 //!   state that the ones before it made, durable or not; the store makes them durable in that order.
-//! - One batch has everything that a proposal changes: rows, indexes, feed, verdict, conflict, outbox, small content.
+//! - One batch has everything that a proposal, or the answers of one call, change: rows, indexes, feed, verdict, conflicts,
+//!   records of the answers, outbox, small contents.
+//! - A conflict's revision is the number of the commit that changed it last: an answer to one never fits another.
 //! - The feed names each entry's row once and each entry's conflict once, at the commit that changed it last.
 //! - A verdict is kept until its device has recorded it. A proposal of an older incarnation changes nothing.
 
 mod acknowledge;
 mod conflicts;
+mod content;
 mod cursor;
 mod feed;
 mod propose;
 mod prune;
+mod resolutions;
+mod resolve;
 mod resume;
+mod settings;
 mod snapshot;
+mod undo;
 mod view;
 mod write;
 
@@ -38,11 +46,15 @@ use quics_meta::MetaStore;
 use quics_reconcile::RootDigest;
 use quics_types::{Cursor, DeviceId, Epoch, RootId};
 
-pub use conflicts::ConflictPage;
+pub use conflicts::{ConflictNews, ConflictPage};
 pub use feed::{Change, Page, Told};
 pub use propose::{Answer, Judged, Request};
+pub use resolutions::{RESOLUTIONS, ResolutionPage};
+pub use resolve::{Answering, Done, Outcome, People, Resolve, Resolved};
 pub use resume::{Given, Resumed, Unrecorded};
+pub use settings::Changed;
 pub use snapshot::Scan;
+pub use undo::{Undo, Undone};
 
 use crate::db::keys;
 use crate::db::records::{self, Kept, Root};
@@ -105,6 +117,8 @@ pub struct Counts {
     pub tombstones: u64,
     /// Open conflicts.
     pub conflicts: u64,
+    /// Answers that can be taken back.
+    pub resolutions: u64,
     /// The last commit.
     pub seq: u64,
 }
@@ -151,8 +165,8 @@ impl Ledger {
         let from = after.map_or(first, |root| keys::behind(&keys::root(root)));
         let counts = |(key, stored): (bytes::Bytes, _)| {
             let root = keys::parse_root(&key).ok_or_else(|| Error::damaged(&key))?;
-            let Root { live, tombstones, conflicts, seq, .. } = records::decode::<Root>(&key, stored)?.record;
-            Ok(Counts { root, entries: live, tombstones, conflicts, seq })
+            let Root { live, tombstones, conflicts, resolutions, seq, .. } = records::decode(&key, stored)?.record;
+            Ok(Counts { root, entries: live, tombstones, conflicts, resolutions, seq })
         };
         self.durable().range(&from, &to, limit)?.into_iter().map(counts).collect()
     }

@@ -1,15 +1,15 @@
 //! One proposal, one verdict.
 
 use bytes::Bytes;
-use quics_chunks::{Position, inline_content};
+use quics_chunks::Position;
 use quics_meta::{Batch, Receipt};
 use quics_reconcile::{Proposal, Refusal, Value, Verdict, judge};
-use quics_types::{Cursor, DeviceId, Digest, RootId};
+use quics_types::{Cursor, DeviceId, Digest, Mtime, RootId};
 
-use super::view::Latest;
+use super::content::{Content, Lacking};
+use super::write::By;
 use super::{DeviceMemo, Ledger, MAX_UNRECORDED, Memo};
-use crate::contents::Presence;
-use crate::db::records::{self, BlobTag, Entry, Inline, VerdictEntry};
+use crate::db::records::{self, Cause, Entry, VerdictEntry};
 use crate::db::{keys, wide};
 use crate::{Error, WallTime};
 
@@ -61,12 +61,6 @@ pub struct Judged {
     pub changed: bool,
 }
 
-/// What a proposal's content needs of its commit.
-enum Content {
-    Nothing,
-    Inline { content: Digest, chunk: Digest, bytes: Bytes },
-}
-
 impl Ledger {
     /// Says whether [`Ledger::propose`] may have to read the pages of a large content, which is not for a runtime's thread.
     pub fn is_slow(&self, request: &Request) -> bool {
@@ -98,9 +92,11 @@ impl Ledger {
                 return Ok(answer);
             }
         }
-        let content = match self.content_of(request)? {
+        let content = match self.content(request.root, request.proposal.value(), request.inline.as_ref())? {
             Ok(content) => content,
-            Err(answer) => return Ok(answer),
+            Err(Lacking::Missing(digests)) => return Ok(Answer::Missing(digests)),
+            Err(Lacking::Unflushed(position)) => return Ok(Answer::Unflushed(position)),
+            Err(Lacking::Malformed) => return Ok(Answer::Judged(Box::new(self.malformed(request)))),
         };
         let memo = self.memo(request.root);
         let mut memo = memo.lock();
@@ -135,37 +131,6 @@ impl Ledger {
         Ok(Some(Answer::Judged(Box::new(Judged { receipt, entry: kept.record, changed: false }))))
     }
 
-    /// Looks for the content that the proposal brings.
-    fn content_of(&self, request: &Request) -> Result<Result<Content, Answer>, Error> {
-        let Some(Value::File { content, size }) = request.proposal.value() else {
-            return match request.inline {
-                Some(_) => Err(Error::Inline),
-                None => Ok(Ok(Content::Nothing)),
-            };
-        };
-        if let Some(bytes) = &request.inline {
-            let (id, _, chunk) = inline_content(bytes)?;
-            if id != *content || bytes.len() as u64 != *size {
-                return Err(Error::Inline);
-            }
-            // A content that is there already is not written again.
-            return Ok(match (chunk, self.contents.find(request.root, id, true)?) {
-                (Some(chunk), None) => Ok(Content::Inline { content: id, chunk, bytes: bytes.clone() }),
-                (_, Some(found)) => self.flushed(found.position()).map_or(Ok(Content::Nothing), Err),
-                (None, None) => Ok(Content::Nothing),
-            });
-        }
-        Ok(match self.contents.presence(request.root, *content, *size)? {
-            Presence::Complete(position) => self.flushed(position).map_or(Ok(Content::Nothing), Err),
-            Presence::Missing(digests) => Err(Answer::Missing(digests)),
-            Presence::Malformed => Err(Answer::Judged(Box::new(self.malformed(request)))),
-        })
-    }
-
-    fn flushed(&self, position: Position) -> Option<Answer> {
-        (position > self.contents.chunks().durable_up_to()).then_some(Answer::Unflushed(position))
-    }
-
     /// A verdict that is not stored: it is the same whenever it is asked.
     fn malformed(&self, request: &Request) -> Judged {
         let entry = VerdictEntry {
@@ -180,9 +145,10 @@ impl Ledger {
 
     fn judge(&self, memo: &mut Memo, request: &Request, content: Content, now: WallTime) -> Result<Judged, Error> {
         let Request { root, device, incarnation, seq, recorded, ref proposal, .. } = *request;
-        let view = Latest { reads: self.latest(), root };
-        let judgement = judge(&view, device, (incarnation, seq), proposal)?;
-        let mut write = self.write(root, device, (incarnation, seq), proposal, now)?;
+        let by = By { device, order: (incarnation, seq), at: now };
+        let mut write = self.write(root, by, Cause::Proposal)?;
+        let judgement = judge(&write, device, by.order, proposal)?;
+        write.next(device_time(proposal));
         let changed = !judgement.changes_nothing();
         let mut verdict = judgement.verdict;
         let written = judgement.row.is_some();
@@ -190,7 +156,7 @@ impl Ledger {
             write.row(row)?;
         }
         if let Some((id, conflict)) = judgement.conflict {
-            let revision = write.conflict(id, conflict)?;
+            let revision = write.conflict(id, conflict, None)?;
             if let Verdict::Conflict { revision: told, .. } = &mut verdict {
                 *told = revision;
             }
@@ -202,12 +168,8 @@ impl Ledger {
             _ => None,
         };
         let needed = matches!(verdict, Verdict::Accepted(_) | Verdict::Conflict { .. });
-        if let Content::Inline { content, chunk, bytes } = content
-            && needed
-        {
-            let slot = write.batch.blob_tagged(BlobTag { root, content, chunk }.encode(), bytes);
-            write.batch.put_located(keys::blob(root, content), Inline::head(true), slot);
-            write.batch.put_located(keys::blob(root, chunk), Inline::head(false), slot);
+        if needed {
+            write.bring(content);
         }
         let cursor = Cursor { epoch: self.epoch, seq: write.seq() };
         let entry = VerdictEntry { recorded, proposal: proposal.clone(), verdict, cursor, author };
@@ -253,5 +215,17 @@ impl Ledger {
             wide::delete(batch, key, stored.pieces);
         }
         Ok(last.filter(|_| more))
+    }
+}
+
+/// The device's own time of a change; a delete and a withdrawal have none.
+fn device_time(proposal: &Proposal) -> Mtime {
+    match proposal {
+        Proposal::Create { mtime, .. } => *mtime,
+        Proposal::Change(change) => {
+            let content = change.content.as_ref().map(|content| content.mtime);
+            content.or(change.attributes.as_ref().map(|attributes| attributes.mtime)).unwrap_or_default()
+        }
+        Proposal::Delete { .. } | Proposal::Withdraw { .. } => Mtime::default(),
     }
 }

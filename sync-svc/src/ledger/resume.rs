@@ -60,7 +60,7 @@ impl Ledger {
         match before.as_ref().map(|kept| kept.record) {
             Some(newest) if newest > incarnation => return Ok(Resumed::Fenced),
             Some(newest) if newest == incarnation => {}
-            _ => records::put(&mut batch, key, &incarnation, pieces(&before)),
+            _ => drop(records::put(&mut batch, key, &incarnation, pieces(&before))),
         }
         Ok(Resumed::Begun(self.meta.submit(batch)?))
     }

@@ -1,48 +1,54 @@
-//! The latest state of a root as the judge sees it.
+//! The latest state of a root, with what a write has changed so far, as the judge sees it.
 
 use quics_reconcile::{Conflict, Row, View};
-use quics_types::{EntryId, Place, RootId};
+use quics_types::{EntryId, Place};
 
+use super::write::Write;
 use crate::Error;
 use crate::db::keys;
-use crate::db::records::{self, ConflictEntry, Entry};
-use crate::db::wide::Reads;
 
-/// One root, durable or not.
-pub(super) struct Latest<'a> {
-    pub(super) reads: Reads<'a>,
-    pub(super) root: RootId,
-}
-
-impl Latest<'_> {
+impl Write<'_> {
     fn id_at(&self, key: &[u8]) -> Result<Option<EntryId>, Error> {
         let id = |value: bytes::Bytes| EntryId::from_slice(&value).map_err(|_| Error::damaged(key));
-        self.reads.raw(key)?.map(id).transpose()
+        self.ledger.latest().raw(key)?.map(id).transpose()
     }
 }
 
-impl View for Latest<'_> {
+impl View for Write<'_> {
     type Error = Error;
 
     fn row(&self, id: EntryId) -> Result<Option<Row>, Error> {
-        Ok(records::get::<Entry>(self.reads, &keys::entry(self.root, id))?.map(|kept| kept.record.row))
+        Ok(self.entry(id)?.map(|kept| kept.record.row))
     }
 
     fn live_at(&self, place: &Place) -> Result<Option<EntryId>, Error> {
-        self.id_at(&keys::place(self.root, place))
+        match self.places.get(place) {
+            Some(there) => Ok(*there),
+            None => self.id_at(&keys::place(self.root, place)),
+        }
     }
 
     fn tombstone_at(&self, place: &Place) -> Result<Option<EntryId>, Error> {
-        self.id_at(&keys::tombstone(self.root, place))
+        match self.graves.get(place) {
+            Some(there) => Ok(*there),
+            None => self.id_at(&keys::tombstone(self.root, place)),
+        }
     }
 
     fn has_children(&self, id: EntryId) -> Result<bool, Error> {
+        let here = || self.places.iter().filter(|(place, _)| place.parent == id);
+        if here().any(|(_, there)| there.is_some()) {
+            return Ok(true);
+        }
         let (from, to) = keys::children(self.root, id);
-        Ok(!self.reads.raw_range(&from, &to, 1)?.is_empty())
+        // Those that this write took away may come first.
+        let page = self.ledger.latest().raw_range(&from, &to, here().count() + 1)?;
+        let gone = |key: &[u8]| here().any(|(place, _)| keys::place(self.root, place) == key);
+        Ok(page.iter().any(|(key, _)| !gone(key)))
     }
 
     fn conflict(&self, id: EntryId) -> Result<Option<Conflict>, Error> {
-        let kept = records::get::<ConflictEntry>(self.reads, &keys::conflict(self.root, id))?;
-        Ok(kept.map(|kept| kept.record).filter(ConflictEntry::is_open).map(|entry| entry.conflict))
+        let kept = self.conflict_entry(id)?.map(|kept| kept.record);
+        Ok(kept.filter(|entry| entry.is_open()).map(|entry| entry.conflict))
     }
 }

@@ -121,7 +121,7 @@ async fn a_conflict_is_told_listed_and_got() {
     from_a.accept(&create(1, file(b"base")), Some(b"base")).await;
     from_a.accept(&edit(1, 1, file(b"base"), file(b"ours")), Some(b"ours")).await;
     let outcome = from_b.propose(&edit(1, 1, file(b"base"), file(b"theirs")), Some(b"theirs")).await.unwrap();
-    assert!(matches!(outcome, Outcome::Conflict(ref conflict) if conflict.revision == 1), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Conflict(ref conflict) if conflict.revision == 3), "{outcome:?}");
     let mut watch = Watch::open(&mut a).await;
     watch.subscribe(ROOT, None).await;
     let (records, _) = watch.level().await;

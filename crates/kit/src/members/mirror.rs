@@ -43,6 +43,11 @@ impl Mirror {
         if device.revoked { Err(Denied::Revoked) } else { Ok(device) }
     }
 
+    /// A device that was ever known, revoked or not.
+    pub(super) fn known(&self, device: DeviceId) -> Option<&Device> {
+        self.devices.get(&device)
+    }
+
     pub(super) fn role(&self, root: RootId, device: DeviceId) -> Result<Role, Denied> {
         let user = self.device(device)?.user;
         self.roles.get(&(root, user)).copied().ok_or(Denied::NotMember)

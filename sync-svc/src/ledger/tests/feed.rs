@@ -127,7 +127,7 @@ fn a_conflict_keeps_candidate_and_base_and_goes_through_the_feed() {
     world.accept(A, create(1, "a", file(b"base")), Some(b"base"));
     world.accept(A, edit(1, 1, file(b"base"), file(b"from a")), Some(b"from a"));
     let verdict = world.propose(B, edit(1, 1, file(b"base"), file(b"from b")), Some(b"from b"));
-    assert_eq!(verdict, Verdict::Conflict { id: id(1), revision: 1 });
+    assert_eq!(verdict, Verdict::Conflict { id: id(1), revision: 3 });
     let kept = world.ledger.conflict(ROOT, id(1)).unwrap().unwrap();
     let candidate = &kept.conflict.candidates[&(B, quics_reconcile::CandidateRole::Own)];
     assert_eq!(candidate.state, CandidateState::Value(file(b"from b")));
@@ -144,10 +144,10 @@ fn a_conflict_keeps_candidate_and_base_and_goes_through_the_feed() {
     world.propose(B, edit(1, 1, file(b"base"), file(b"base")), Some(b"base"));
     let page = world.all(2);
     let [Told { seq: 4, change: Change::Closed(_, closed, Some(_)) }] = &page.changes[..] else { panic!("{page:?}") };
-    assert_eq!(closed.conflict.revision, 2);
+    assert_eq!(closed.conflict.revision, 4);
     assert_eq!(world.ledger.counts(None, 1).unwrap()[0].conflicts, 0);
     let verdict = world.propose(B, edit(1, 1, file(b"base"), file(b"from b")), Some(b"from b"));
-    assert_eq!(verdict, Verdict::Conflict { id: id(1), revision: 3 });
+    assert_eq!(verdict, Verdict::Conflict { id: id(1), revision: 5 });
     assert!(world.ledger.conflicts(ROOT, None, 10).unwrap().conflicts.len() == 1);
 }
 

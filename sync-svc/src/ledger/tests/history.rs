@@ -1,5 +1,11 @@
 //! Random histories of three devices, with crashes: what is stored is one truth, whichever way it is read.
 
+use std::collections::BTreeMap;
+
+use quics_reconcile::Choice;
+use quics_types::ResolutionId;
+
+use super::answers::Anyone;
 use super::*;
 
 /// A generator of numbers from a seed (splitmix64).
@@ -11,6 +17,17 @@ impl Dice {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % limit
+    }
+
+    fn one_of<T: Clone>(&mut self, all: &[T]) -> Option<T> {
+        let count = u64::try_from(all.len()).unwrap();
+        if count == 0 { None } else { all.get(self.below(count) as usize).cloned() }
+    }
+
+    fn resolution(&mut self) -> ResolutionId {
+        let mut id = [self.below(256) as u8; 16];
+        id[..8].copy_from_slice(&self.0.to_be_bytes());
+        ResolutionId::from_bytes(id)
     }
 }
 
@@ -104,7 +121,34 @@ fn check(world: &World) {
     assert_eq!((counts.conflicts, events), (open, counts.seq), "an event a commit");
 }
 
-fn history(seed: u64, steps: usize) -> (Vec<Row>, u64) {
+/// Answers some of the durable conflicts at once, one way or another; some answers are stale by then.
+fn answer(world: &mut World, dice: &mut Dice, device: DeviceId, answered: &mut Vec<ResolutionId>) {
+    let mut open = world.ledger.conflicts(ROOT, None, 4096).unwrap().conflicts;
+    open.truncate(1 + dice.below(3) as usize);
+    let mut answers = Vec::new();
+    for (entry, it) in open {
+        let keys: Vec<_> = it.conflict.candidates.keys().copied().collect();
+        let (choice, inline) = match dice.below(5) {
+            0 => (Choice::Server, None),
+            1 | 2 => (Choice::Candidate(dice.one_of(&keys).unwrap()), None),
+            3 => (Choice::Both { names: BTreeMap::new() }, None),
+            _ => {
+                let content = vec![dice.below(256) as u8; 3];
+                let value = file(&content);
+                (Choice::Merged { value, mtime: Mtime::default() }, Some(Bytes::from(content)))
+            }
+        };
+        answers.push(Answering { entry, revision: it.conflict.revision, choice: Ok(choice), inline });
+    }
+    let request = Resolve { root: ROOT, id: dice.resolution(), device, answers };
+    if !request.answers.is_empty()
+        && let Resolved::Done(_) = world.ledger.resolve(&request, &Anyone, NOW).unwrap()
+    {
+        answered.push(request.id);
+    }
+}
+
+fn history(seed: u64, steps: usize) -> (Vec<Row>, u64, u64) {
     let mut dice = Dice(seed);
     let mut world = World::new();
     let third = DeviceId::from_bytes([0xcc; 16]);
@@ -112,9 +156,10 @@ fn history(seed: u64, steps: usize) -> (Vec<Row>, u64) {
     world.meta.sync().unwrap();
     let mut devices = [A, B, third].map(|id| Device { id, known: BTreeMap::new(), after: 0 });
     let mut times: BTreeMap<EntryId, u64> = BTreeMap::new();
+    let mut answered = Vec::new();
     for step in 0..steps {
         let device = &mut devices[dice.below(3) as usize];
-        match dice.below(12) {
+        match dice.below(14) {
             0 | 1 => device.hear(&world),
             2 => world.meta.sync().unwrap(),
             3 => {
@@ -122,6 +167,16 @@ fn history(seed: u64, steps: usize) -> (Vec<Row>, u64) {
                 check(&world);
             }
             4 => check(&world),
+            5 => answer(&mut world, &mut dice, device.id, &mut answered),
+            6 => {
+                if let Some(resolution) = dice.one_of(&answered) {
+                    let id = dice.resolution();
+                    let undo = Undo { root: ROOT, resolution, id, device: device.id };
+                    if world.ledger.undo(&undo, &Anyone, NOW).unwrap().is_some_and(|undone| undone.committed) {
+                        answered.push(id);
+                    }
+                }
+            }
             _ => {
                 let (proposal, inline) = device.wish(&mut dice);
                 let judged = world.queue(device.id, proposal, inline.as_deref());
@@ -141,16 +196,18 @@ fn history(seed: u64, steps: usize) -> (Vec<Row>, u64) {
         device.hear(&world);
     }
     let seq = world.ledger.level(ROOT).unwrap().cursor.seq;
-    (world.tree().0, seq)
+    (world.tree().0, seq, world.ledger.counts(None, 1).unwrap().first().map_or(0, |counts| counts.resolutions))
 }
 
 #[test]
 fn every_history_leaves_rows_indexes_feed_and_digest_of_one_mind() {
-    let mut commits = 0;
+    let (mut commits, mut resolutions) = (0, 0);
     for seed in 0..120 {
-        commits += history(seed, 150).1;
+        let (_, seq, answered) = history(seed, 150);
+        (commits, resolutions) = (commits + seq, resolutions + answered);
     }
     assert!(commits > 3000, "the histories do something: {commits} commits");
+    assert!(resolutions > 300, "and answer something: {resolutions} resolutions");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The ledger over stores that forget what was not synced.
 
+mod answers;
 mod contents;
 mod feed;
 mod history;
 mod proposals;
+mod undo;
 
 use std::collections::BTreeSet;
 
