@@ -1,21 +1,23 @@
 //! What is now: the entries, contents, change feed and conflicts of every root.
 //!
 //! ```text
-//!  Push ─> push ──┐                                  ┌─> quics-meta: rows, feed, verdicts, outbox, small contents
-//!                 ├─> ledger (judges, one commit) ───┤
-//!  Watch <─ watch ┘      ^ receipt resolved: hub ──> watch
-//!  Upload ─> upload ──┐                              └─> quics-chunks: chunks and pages
-//!  Fetch <─ download ─┴─> contents ──────────────────────^   ^ mover: small contents leave the journal
+//!  Push ──> push ────────┐                            ┌─> quics-meta: rows, feed, verdicts, outbox, small contents
+//!  Resolve ─> resolve ───┼─> ledger (judges, commits) ┤
+//!  Watch <─ watch ───────┤     ^ receipt resolved: hub ──> watch, prompt
+//!  Prompt <─ prompt ─────┘
+//!  Upload ─> upload ──┐                               └─> quics-chunks: chunks and pages
+//!  Fetch <─ download ─┴─> contents ───────────────────────^   ^ mover: small contents leave the journal
 //! ```
 //!
-//! The [`ledger`] and [`Contents`] are stepped and synchronous; `push`, `watch`, `upload` and `download` put them on the
-//! network; `grpc` is the only place that knows of calls and statuses.
+//! The [`ledger`] and [`Contents`] are stepped and synchronous; `push`, `watch`, `resolve`, `prompt`, `upload` and
+//! `download` put them on the network; `grpc` is the only place that knows of calls and statuses.
 //!
 //! # Invariants
 //! - Contents durable, then metadata durable, then the acknowledgement. Nothing is told that a crash could take back.
 //! - One proposal, one verdict, stored with what it changed; told again when it is asked again.
 //! - The role is checked with every proposal, every message of chunks and every page that is sent.
 //! - Memory is bounded whatever clients send and however slowly they read: feeds are read anew, not buffered.
+//! - Answers given at once hold together or not at all; who may answer is checked where they are judged.
 //! - What can be asked of a root depends on nothing that other roots hold.
 //!
 //! # What it deliberately does not do

@@ -136,11 +136,9 @@ impl Prompt {
                 return Ok(false);
             }
         };
-        let settled = entry.resolution.iter().flat_map(|resolution| resolution.settled.keys());
-        let whose = entry.conflict.candidates.keys().chain(settled.filter(|_| !entry.is_open()));
-        let whose: Vec<DeviceId> = whose.map(|(device, _)| *device).collect();
+        let whose: Vec<DeviceId> = entry.conflict.candidates.keys().map(|(device, _)| *device).collect();
         let involved = guard.is_involved(&whose);
-        let waited_for = involved || role == quics_types::Role::Owner;
+        let waited_for = entry.is_open() && (involved || role == quics_types::Role::Owner);
         let asked = waited_for && service.ledger.settings(root)?.answerers.allow(role, involved);
         if news == sync::PromptNews::Reminder && !asked {
             return Ok(true);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quics_meta::{Batch, Receipt};
-use quics_reconcile::{Back, Conflict, Row, take_back};
+use quics_reconcile::{Back, CandidateState, Conflict, Row, take_back};
 use quics_types::{DeviceId, EntryId, ResolutionId, RootId};
 
 use super::Ledger;
@@ -84,6 +84,13 @@ impl Ledger {
 /// A row that was changed: as it was, and as it is.
 type Changed = (Option<Row>, Entry);
 
+/// A conflict without what the row is now anyway; `None` if nothing is left of it.
+fn still_asked(mut conflict: Conflict, row: &Row) -> Option<Conflict> {
+    let now = if row.dead { CandidateState::Delete } else { CandidateState::Value(row.value.clone()) };
+    conflict.candidates.retain(|_, candidate| candidate.state != now);
+    Some(conflict).filter(|conflict| !conflict.candidates.is_empty())
+}
+
 struct Undoing<'a> {
     write: Write<'a>,
     request: &'a Undo,
@@ -113,6 +120,7 @@ impl Undoing<'_> {
         let mut rows = Vec::new();
         let (own, revision) = if answered.kept.is_empty() {
             let own = self.row_back(id, back)?;
+            let conflict = conflict.and_then(|conflict| still_asked(conflict, &own.1.row));
             let revision = self.write.conflict(id, conflict, Some(turn))?;
             self.others(&mut rows, &answered.rows)?;
             (own, revision)

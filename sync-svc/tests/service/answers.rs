@@ -286,6 +286,21 @@ async fn readers_strangers_and_who_was_removed_do_not_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_device_is_shown_nothing_more_and_its_side_can_still_be_chosen() {
+    let server = Running::start().await;
+    let (mut a, mut b) = (server.client(A), server.client(B));
+    let (mut from_a, mut from_b) = (push(&mut a).await, push(&mut b).await);
+    let revision = dispute(&mut from_a, &mut from_b, 1).await;
+    let (mut to_b, open) = Prompts::open(&mut b, &[ROOT]).await;
+    assert_eq!(open.len(), 1);
+    server.roles.revoke(B);
+    assert_eq!(to_b.next().await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(resolve(&mut b, request(1, 1, revision, keep_server())).await.is_err());
+    assert!(resolve(&mut a, request(2, 1, revision, Choice::KeepCandidate(own(B)))).await.unwrap().done);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_answer_is_the_owners_to_say() {
     const THIRD: DeviceId = DeviceId::from_bytes([0xe; 16]);
     let server = Running::start().await;

@@ -62,6 +62,14 @@ impl Roles {
     }
 }
 
+impl Roles {
+    /// The device may do nothing any more.
+    pub(crate) fn revoke(&self, device: DeviceId) {
+        self.roles.lock().retain(|(_, of), _| *of != device);
+        drop(self.changes.send(Change::Device { device, revoked: true }));
+    }
+}
+
 impl Access for Roles {
     fn role(&self, root: RootId, device: DeviceId) -> Result<Role, Denied> {
         self.roles.lock().get(&(root, device)).copied().ok_or(Denied::NotMember)

@@ -362,6 +362,48 @@ fn a_conflict_has_no_more_candidates_than_it_can_have() {
 }
 
 #[test]
+fn what_is_too_much_for_one_commit_changes_nothing_and_a_thousand_answers_fit() {
+    let mut world = World::new();
+    let mut many = Resolve { root: ROOT, id: rid(1), device: A, answers: Vec::new() };
+    for number in 0..limits::ANSWERS as u32 {
+        let mut id = [0x11; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let id = EntryId::from_bytes(id);
+        let (value, mtime) = (file(b"base"), Mtime::default());
+        let place = at(&format!("{number}.txt"));
+        world.queue(A, Proposal::Create { id, place, value, mode: 0o644, mtime }, Some(b"base"));
+        let change = |base_time, base, value| {
+            let content = Some(ContentChange { base_time: LogicalTime(base_time), base: Some(base), value, mtime });
+            Proposal::Change(quics_reconcile::Change { id, content, place: None, attributes: None })
+        };
+        world.queue(A, change(1, file(b"base"), file(b"ours")), Some(b"ours"));
+        let judged = world.queue(B, change(1, file(b"base"), file(b"theirs")), Some(b"theirs"));
+        let Verdict::Conflict { revision, .. } = judged.entry.verdict else { panic!() };
+        world.meta.sync().unwrap();
+        let content = vec![number as u8; limits::INLINE_BYTES - number as usize];
+        let choice = Ok(Choice::Merged { value: file(&content), mtime });
+        many.answers.push(Answering { entry: id, revision, choice, inline: Some(content.into()) });
+    }
+    let seq = world.ledger.level(ROOT).unwrap().cursor.seq;
+    let refused = world.ledger.resolve(&many, &Anyone, NOW);
+    assert!(matches!(refused, Err(Error::Meta(quics_meta::Error::TooLarge { .. }))), "{refused:?}");
+    world.meta.sync().unwrap();
+    assert_eq!(world.ledger.level(ROOT).unwrap().cursor.seq, seq);
+    for answering in &mut many.answers {
+        (answering.choice, answering.inline) = (Ok(both()), None);
+    }
+    let Resolved::Done(done) = world.resolve(&many) else { panic!() };
+    assert_eq!((done.outcomes.len(), done.seq), (limits::ANSWERS, seq + 2 * limits::ANSWERS as u64));
+    assert_eq!(world.tree().0.len(), 2 * limits::ANSWERS);
+    let undo = Undo { root: ROOT, resolution: rid(1), id: rid(2), device: A };
+    let undone = world.ledger.undo(&undo, &Anyone, NOW).unwrap().unwrap();
+    assert_eq!((undone.turned.len(), undone.changed.len()), (limits::ANSWERS, 0));
+    world.meta.sync().unwrap();
+    assert_eq!(world.tree().0.len(), limits::ANSWERS);
+    assert_eq!(world.tree().1, world.ledger.level(ROOT).unwrap().digest);
+}
+
+#[test]
 fn only_so_many_resolutions_are_kept_and_listed_the_newest_first() {
     let mut world = World::new();
     world.accept(A, create(1, "a.txt", file(b"base")), Some(b"base"));

@@ -221,6 +221,16 @@ fn what_a_device_has_again_is_its_own_and_not_kept_twice() {
 }
 
 #[test]
+fn what_is_kept_is_no_question_any_more_when_the_entry_becomes_just_that() {
+    let mut world = World::disputed();
+    world.answer(1, 1, Choice::Server);
+    world.undo(1, 2);
+    world.accept(A, edit(1, 2, file(b"ours"), file(b"theirs")), Some(b"theirs"));
+    let closed = world.ledger.conflict(ROOT, id(1)).unwrap().unwrap();
+    assert_eq!((closed.is_open(), closed.news), (false, News::Withdrawn));
+}
+
+#[test]
 fn an_undo_that_was_not_durable_can_be_made_again() {
     let world = World::disputed();
     world.answer(1, 1, Choice::Candidate(OWN_B));
