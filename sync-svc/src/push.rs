@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, Stream, StreamExt};
 use quics_kit::caller::Caller;
+use quics_kit::telemetry::journey::{self, Stage};
 use quics_proto::sync::v1 as sync;
 use quics_proto::{Malformed, sync::v1::push_request::Message};
 use quics_reconcile::{Proposal, Refusal, Value};
@@ -230,6 +231,7 @@ async fn propose_slowly(service: Arc<Service>, request: Request) -> Answered {
 
 /// Waits until a verdict may be told, and says it.
 async fn finish(service: Arc<Service>, request: Request, answer: Answer) -> Answered {
+    let begun = journey::begin();
     let outcome = match answer {
         Answer::Fenced => sync::verdict::Outcome::Fenced(sync::Fenced {}),
         Answer::Missing(digests) => {
@@ -244,6 +246,10 @@ async fn finish(service: Arc<Service>, request: Request, answer: Answer) -> Answ
                 receipt.await?;
             }
             count(&service, &entry.verdict, changed);
+            if let (true, quics_reconcile::Verdict::Accepted(accepted)) = (changed, &entry.verdict) {
+                let row = &accepted.row;
+                journey::reached(Stage::Committed, request.root, row.id, row.time, begun);
+            }
             encode::outcome(&entry)
         }
     };

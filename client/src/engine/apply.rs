@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
+use quics_kit::telemetry::journey::{self, Stage};
 use quics_reconcile::{Aspect, NodeId, Row, Seen, Step, Subject, Value, beside};
 use quics_types::{EntryId, Name, Place};
 
@@ -403,6 +404,17 @@ impl Engine {
 
     fn done(&mut self, doing: Doing, stat: Stat) {
         let seen = seen_of(&stat);
+        let applied = match &doing {
+            Doing::Create { row, .. }
+            | Doing::Replace { row, .. }
+            | Doing::Move { row, .. }
+            | Doing::SetAttributes { row, .. } => Some((row.id, row.time)),
+            Doing::Remove { id, .. } => self.trees.remote(*id).map(|row| (row.id, row.time)),
+            _ => None,
+        };
+        if let Some((id, time)) = applied {
+            journey::reached(Stage::Applied, self.config.root, id, time, None);
+        }
         match doing {
             Doing::Create { row, parent } => {
                 let node = self.appear(parent, row.place.name.clone(), stat, Some(row.value.clone()));

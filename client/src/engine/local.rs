@@ -31,6 +31,8 @@ pub(super) struct Look {
     pub(super) gone_since: HashMap<EntryId, Mtime>,
     /// A directory below which something could not be read.
     pub(super) unreadable: BTreeSet<RelPath>,
+    /// Files with several names that have changed, by inode, with the time of the change.
+    shared: HashMap<u64, Mtime>,
 }
 
 impl Look {
@@ -106,6 +108,7 @@ impl Engine {
                 Err(error) => self.not_listed(node, &path, &error),
             }
         }
+        self.look_at_other_names();
         self.trees.bind();
         if !self.look.pending() && self.look.scanning {
             self.look.scanning = false;
@@ -241,7 +244,9 @@ impl Engine {
                 }
                 let value = self.known_value(parent, &name, &stat, Some(node));
                 self.update(node, stat, value);
-                self.look_at_other_names(node, &stat);
+                if stat.kind == Kind::File && stat.links > 1 {
+                    self.look.shared.insert(stat.inode, stat.ctime);
+                }
             }
             if stat.kind == Kind::Directory && (deep || old.is_none_or(|old| old.inode != stat.inode)) {
                 self.look.queue(node, deep);
@@ -260,22 +265,17 @@ impl Engine {
         }
     }
 
-    /// A file with several names has changed under one of them: the others are looked at, too. The watcher names only
-    /// the one that was used.
-    fn look_at_other_names(&mut self, node: NodeId, stat: &Stat) {
-        if stat.kind != Kind::File || stat.links < 2 {
+    /// Files with several names have changed under one of them: the others are looked at, too. The watcher names only
+    /// the one that was used. One look through all stats does for everything that one step has seen.
+    fn look_at_other_names(&mut self) {
+        let changed = std::mem::take(&mut self.look.shared);
+        if changed.is_empty() {
             return;
         }
-        let others: Vec<NodeId> = self
-            .stats
-            .iter()
-            .filter(|(it, other)| **it != node && other.inode == stat.inode)
-            .map(|(it, _)| *it)
-            .collect();
+        let is_old = |stat: &Stat| changed.get(&stat.inode).is_some_and(|ctime| *ctime != stat.ctime);
+        let others: Vec<NodeId> = self.stats.iter().filter(|(_, stat)| is_old(stat)).map(|(node, _)| *node).collect();
         for other in others {
-            if self.stats.get(&other).is_some_and(|other| other.ctime != stat.ctime)
-                && let Some(spot) = self.spot_of(other)
-            {
+            if let Some(spot) = self.spot_of(other) {
                 self.look_again(&spot);
             }
         }

@@ -1,9 +1,10 @@
 //! Proposals under way, and their verdicts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use quics_kit::telemetry::journey::{self, Stage};
 use quics_reconcile::{NodeId, Proposal, Refusal, Seen, Step, Subject, Value, Verdict};
 use quics_types::{EntryId, Mtime, Role, limits};
 use rand::{Rng as _, RngCore};
@@ -43,6 +44,10 @@ pub(super) struct Flights {
     pub(super) recorded: u64,
     /// The user's own files that were accepted, to be made durable before their rows are stored.
     pub(super) accepted: BTreeSet<Spot>,
+}
+
+fn time_of(stamp: Mtime) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(u64::try_from(stamp.seconds).ok()?, stamp.nanos))
 }
 
 /// The incarnation after `before`: higher, by the clock where that is further, so that a store that was lost does not
@@ -228,6 +233,11 @@ impl Engine {
         self.persist.meta = true;
         let node = flight.node.filter(|node| self.trees.node(*node).is_some());
         self.take((incarnation, seq), &flight.proposal, &verdict, node, flight.stat);
+        if let Verdict::Accepted(accepted) = &verdict {
+            // From the moment at which the file was changed, as far as the file system tells.
+            let since = flight.stat.and_then(|stat| time_of(stat.ctime));
+            journey::reached(Stage::Sent, self.config.root, accepted.row.id, accepted.row.time, since);
+        }
         match &verdict {
             Verdict::Accepted(_) | Verdict::Current(_) => {
                 if let (Some(node), Some(_)) = (node, flight.proposal.value())

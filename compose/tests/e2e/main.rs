@@ -21,3 +21,4 @@ mod strangers;
 mod support;
 mod terminal;
 mod tools;
+mod traces;

@@ -56,7 +56,8 @@ impl Pair {
         Self::on_stack(Stack::start_in(&program(), scratch).expect("the server starts"), |_| {})
     }
 
-    fn on_stack(stack: Stack, fill: impl FnOnce(&Path)) -> Self {
+    /// Two devices of a server, with a folder that `fill` fills before it is shared.
+    pub(crate) fn on_stack(stack: Stack, fill: impl FnOnce(&Path)) -> Self {
         let left = Device::join(&stack, "left").expect("the first device joins");
         let right = Device::join(&stack, "right").expect("the second device joins");
         let here = stack.dir("left/docs").unwrap();

@@ -4,6 +4,7 @@
 //! `OTEL_EXPORTER_OTLP_ENDPOINT` is set; without it no exporter, no span context and no instrument exists, and what is left
 //! of a call's instrumentation is a check of one flag.
 
+pub mod journey;
 mod propagation;
 
 use std::fs::OpenOptions;

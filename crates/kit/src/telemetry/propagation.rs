@@ -23,6 +23,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// Set once exporting has begun; unset, nothing here does anything.
 static DURATIONS: OnceLock<Histogram<f64>> = OnceLock::new();
 
+/// Whether anything is exported.
+pub(super) fn is_on() -> bool {
+    DURATIONS.get().is_some()
+}
+
 pub(super) fn turn_on() {
     let meter = global::meter("quics");
     let histogram =
@@ -45,7 +50,7 @@ pub struct Inject;
 
 impl Interceptor for Inject {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if DURATIONS.get().is_some() {
+        if is_on() {
             let context = tracing::Span::current().context();
             let mut metadata = Metadata(request.metadata_mut());
             global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut metadata));
