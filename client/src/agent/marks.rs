@@ -67,6 +67,11 @@ impl Marks {
         }
     }
 
+    /// The server tells nothing more of a root: no mark of it is reached any more.
+    pub(crate) fn end(&self, root: RootId) {
+        self.0.lock().remove(&root);
+    }
+
     /// The session is over: no mark of it is reached any more.
     pub(crate) fn clear(&self) {
         self.0.lock().clear();
@@ -90,6 +95,11 @@ mod tests {
         marks.level(root);
         assert_eq!(waits.try_recv(), Ok(()));
         assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        marks.end(RootId::from_bytes([2; 16]));
+        assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it is of another root");
+        marks.end(root);
+        assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        let (_, mut lost) = marks.begin(root).unwrap();
         marks.clear();
         assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }

@@ -252,9 +252,12 @@ where
                 && let Some((root, event)) = messages::feed(message)?
             {
                 let level = matches!(event, Event::Level { .. });
+                let ended = matches!(event, Event::Ended { .. });
                 board.deliver(root, event, bytes).await;
                 if level {
                     board.marks.level(root);
+                } else if ended {
+                    board.marks.end(root);
                 }
             }
         }

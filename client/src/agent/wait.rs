@@ -39,7 +39,7 @@ pub(crate) async fn wait(core: &Core, roots: &[Arc<Root>]) -> Waited {
         changed.mark_unchanged();
         for root in roots.iter().filter(|root| !told.contains(&root.id)).collect::<Vec<_>>() {
             let view = root.view.borrow().clone();
-            if let (true, Some(cursor)) = (view.level, view.cursor)
+            if let (true, Some(cursor)) = (view.level && !view.stuck(), view.cursor)
                 && core.board.catch_up(root.id, cursor).await
             {
                 told.insert(root.id);

@@ -194,6 +194,9 @@ fn a_roots_password_makes_another_user_what_it_grants_and_nobody_more() {
     // Who was removed is not let in again by it.
     let member = |role: &str| stack.command(&["member", "shared", "ann", role]).output().unwrap();
     assert!(member("none").status.success());
+    let waited = ann.run(["status", "--wait"]).unwrap();
+    let said = String::from_utf8_lossy(&waited.stderr).into_owned();
+    assert!(waited.status.code() == Some(3) && said.contains("member of this root"), "{said}");
     ann.run(path(&["detach"], &there)).unwrap();
     let again = stack.path().join("ann again");
     refused(&clone(&again, b"open sesame\n"), &["no root"]);

@@ -34,9 +34,9 @@ const CALL: Duration = Duration::from_secs(20);
 #[non_exhaustive]
 pub enum Error {
     /// No address answered.
-    #[error("cannot reach the server at {}: {}; check that it runs and that this address is right", addresses.join(", "), status.message())]
+    #[error("cannot reach the server{}: {}; check that it runs and that its address is right", at(addresses), status.message())]
     Unreachable {
-        /// What was tried.
+        /// What was tried; nothing where a channel was used that knows.
         addresses: Vec<String>,
         /// What the last attempt ended with.
         status: Box<Status>,
@@ -214,6 +214,10 @@ async fn ask(
 
 fn is_unreachable(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+}
+
+fn at(addresses: &[String]) -> String {
+    if addresses.is_empty() { String::new() } else { format!(" at {}", addresses.join(", ")) }
 }
 
 fn unreachable(addresses: &[String], status: Status) -> Error {
