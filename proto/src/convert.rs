@@ -85,10 +85,16 @@ impl From<&Place> for common::Place {
     }
 }
 
+/// Bytes that do not keep the message alive of which they were a part: a name of ten bytes lives as long as its row, and
+/// came with a megabyte of contents.
+fn own(part: &bytes::Bytes) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(part)
+}
+
 impl TryFrom<common::Place> for Place {
     type Error = Malformed;
     fn try_from(place: common::Place) -> Result<Self, Malformed> {
-        Ok(Self { parent: EntryId::from_slice(&place.parent_id)?, name: Name::new(place.name)? })
+        Ok(Self { parent: EntryId::from_slice(&place.parent_id)?, name: Name::new(own(&place.name))? })
     }
 }
 
@@ -115,7 +121,11 @@ impl TryFrom<common::Value> for Value {
             Kind::File(file) => Ok(Value::File { content: Digest::from_slice(&file.content_id)?, size: file.size }),
             Kind::Link(link) => {
                 let fits = (1..=limits::LINK_TARGET_BYTES).contains(&link.target.len()) && !link.target.contains(&0);
-                if fits { Ok(Value::Link { target: link.target }) } else { Err(Malformed::Range("the link's target")) }
+                if fits {
+                    Ok(Value::Link { target: own(&link.target) })
+                } else {
+                    Err(Malformed::Range("the link's target"))
+                }
             }
         }
     }
@@ -171,7 +181,7 @@ impl TryFrom<common::Row> for Row {
             value: need(row.value, "the row's value")?.try_into()?,
             mode: mode(row.mode)?,
             mtime: mtime(row.modified_at)?,
-            attributes: row.attributes.into_iter().map(|a| (a.key, a.value)).collect(),
+            attributes: row.attributes.iter().map(|a| (own(&a.key), own(&a.value))).collect(),
             dead: row.tombstone,
             time: LogicalTime(row.time),
             content_time: LogicalTime(row.content_time),

@@ -4,9 +4,11 @@
 //! The files below `proto/quics` are the contract; their comments say order, idempotency, limits and status codes of
 //! every call.
 
+mod codec;
 mod conflicts;
 mod convert;
 
+pub use codec::Codec;
 pub use convert::{Malformed, digests, mtime, timestamp};
 
 /// Messages that several contracts share.

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::hub::{News, Seat};
+use crate::ledger::Inlined;
 use crate::metrics::add;
 use crate::service::{IDLE, Service};
 use crate::{Error, encode};
@@ -57,7 +58,7 @@ struct Watch {
 struct Subscription {
     /// Everything up to this commit was told.
     after: u64,
-    inline: bool,
+    inline: Inlined,
     /// The last thing that was told was the level.
     level: bool,
 }
@@ -131,7 +132,12 @@ impl Watch {
             let cursor = Some(cursor.into());
             return self.send(Message::CursorUnknown(sync::CursorUnknown { root_id: subscribe.root_id, cursor })).await;
         }
-        let subscription = Subscription { after: cursor.seq, inline: subscribe.inline_contents, level: false };
+        let inline = match self.caller {
+            _ if !subscribe.inline_contents => Inlined::Nothing,
+            Caller::Device(device) => Inlined::NotOf(device),
+            _ => Inlined::All,
+        };
+        let subscription = Subscription { after: cursor.seq, inline, level: false };
         self.roots.insert(root, subscription);
         // First the seat, then the first reading: no commit falls between them.
         self.seat.enter(root);

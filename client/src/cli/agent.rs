@@ -14,8 +14,6 @@ use crate::agent::{self, AgentConfig};
 
 /// How long an agent may take to answer after its start, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many arenas glibc's allocator makes (mallopt(3)).
-const ARENAS: &str = "MALLOC_ARENA_MAX";
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -81,10 +79,7 @@ async fn start(context: &Context) -> Result<u8, Failure> {
     }
     command.args(["agent", "run"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    // With an arena for each thread glibc holds 262 MB after two uploads of 1.5 GB, with two arenas 128 MB.
-    if std::env::var_os(ARENAS).is_none() {
-        command.env(ARENAS, "2");
-    }
+    command.envs(quics_kit::allocator::settings());
     // Its own group: a Ctrl-C here is not for it.
     command.process_group(0).current_dir("/");
     let mut child = command.spawn().map_err(failed)?;

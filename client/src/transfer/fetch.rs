@@ -129,29 +129,40 @@ impl<R: Remote> Transfer<R> {
     }
 }
 
-type Wanted = HashMap<Digest, Vec<Leaf>>;
+/// Chunks that are asked for at once, in the order of the file: both disks read and write best so.
+#[derive(Default)]
+struct Wanted {
+    digests: Vec<Digest>,
+    places: HashMap<Digest, Vec<Leaf>>,
+}
 
 /// Puts chunks together into questions; a chunk that is needed at several places is asked for once.
 fn questions(missing: Vec<Leaf>) -> Vec<Wanted> {
     let mut questions: Vec<Wanted> = Vec::new();
     let mut bytes = usize::MAX;
     for leaf in missing {
-        let full = bytes >= ASK_BYTES || questions.last().is_some_and(|q| q.len() >= limits::DIGESTS_PER_MESSAGE);
+        let full =
+            bytes >= ASK_BYTES || questions.last().is_some_and(|q| q.digests.len() >= limits::DIGESTS_PER_MESSAGE);
         if full {
-            questions.push(Wanted::new());
+            questions.push(Wanted::default());
             bytes = 0;
         }
         bytes += leaf.length as usize;
         if let Some(question) = questions.last_mut() {
-            question.entry(leaf.digest).or_default().push(leaf);
+            let places = question.places.entry(leaf.digest).or_default();
+            if places.is_empty() {
+                question.digests.push(leaf.digest);
+            }
+            places.push(leaf);
         }
     }
     questions
 }
 
 /// Fetches chunks and writes them to all their places.
-async fn ask<R: Remote>(remote: &R, progress: &Progress, part: Arc<Part>, mut wanted: Wanted) -> Result<(), Ended> {
-    let mut answers = remote.fetch(wanted.keys().copied().collect()).await?;
+async fn ask<R: Remote>(remote: &R, progress: &Progress, part: Arc<Part>, wanted: Wanted) -> Result<(), Ended> {
+    let Wanted { digests, places: mut wanted } = wanted;
+    let mut answers = remote.fetch(digests).await?;
     while let Some(chunks) = answers.next().await {
         let mut placed: Vec<(Packed, Vec<Leaf>)> = Vec::new();
         for chunk in chunks? {

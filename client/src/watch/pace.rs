@@ -1,4 +1,4 @@
-//! When a touched path is reported: the first time at once, over and over with pauses.
+//! When a touched path is reported: at once for the first few times, then with pauses that grow.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -11,7 +11,10 @@ use crate::folder::RelPath;
 const AFTER_MADE: Duration = Duration::from_millis(50);
 /// What it waits for while it is being written.
 const WHILE_WRITING: Duration = Duration::from_secs(1);
-/// The pause after a report, and the longest that it grows to.
+/// Reports in close succession that are not held back: a person who saves again, a program that saves in steps.
+const BURST: u32 = 8;
+/// The pause after the reports that follow, and the longest that it grows to. Reports are in close succession where less
+/// than twice the pause lies between them.
 const PAUSE: Duration = Duration::from_millis(30);
 const LONGEST: Duration = Duration::from_millis(250);
 /// Reports that are remembered at most, as long as they matter; the oldest go first.
@@ -43,7 +46,29 @@ struct Waiting {
 #[derive(Debug)]
 struct Reported {
     at: Duration,
+    /// How many reports in close succession this was the last of.
+    run: u32,
     pause: Duration,
+}
+
+impl Reported {
+    /// When the next report may be made.
+    fn until(&self) -> Duration {
+        if self.run < BURST { self.at } else { self.at + self.pause }
+    }
+
+    /// The report that follows at `now`.
+    fn next(&self, now: Duration) -> Self {
+        if now.saturating_sub(self.at) >= 2 * self.pause {
+            return Self::first(now);
+        }
+        let pause = if self.run < BURST { self.pause } else { (2 * self.pause).min(LONGEST) };
+        Self { at: now, run: self.run.saturating_add(1), pause }
+    }
+
+    fn first(now: Duration) -> Self {
+        Self { at: now, run: 1, pause: PAUSE }
+    }
 }
 
 /// Paths to be reported. Times are since any fixed moment.
@@ -75,7 +100,7 @@ impl Pace {
             Urgency::Made => now + AFTER_MADE,
             Urgency::Writing => now + WHILE_WRITING,
         };
-        let due = self.reported.get(&path).map_or(wanted, |last| wanted.max(last.at + last.pause));
+        let due = self.reported.get(&path).map_or(wanted, |last| wanted.max(last.until()));
         let settled = urgency == Urgency::Settled;
         if let Some(waiting) = self.waiting.get_mut(&path) {
             waiting.settled |= settled;
@@ -105,11 +130,8 @@ impl Pace {
         while self.order.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, path)) = self.order.pop_first() else { break };
             let Some(waiting) = self.waiting.remove(&path) else { continue };
-            let pause = match self.reported.get(&path) {
-                Some(last) if now.saturating_sub(last.at) < 2 * last.pause => (2 * last.pause).min(LONGEST),
-                _ => PAUSE,
-            };
-            self.reported.insert(path.clone(), Reported { at: now, pause });
+            let report = self.reported.get(&path).map_or_else(|| Reported::first(now), |last| last.next(now));
+            self.reported.insert(path.clone(), report);
             self.history.push_back((now, path.clone()));
             if waiting.settled { &mut all.settled } else { &mut all.writing }.push(path);
         }
@@ -167,6 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn a_few_edits_in_close_succession_are_not_held_back_and_more_are() {
+        let mut pace = Pace::default();
+        let mut reports = 0;
+        for now in 0..u64::from(BURST) + 2 {
+            pace.touch(path("a"), Urgency::Settled, ms(now)).unwrap();
+            reports += settled(&mut pace, now);
+        }
+        assert_eq!(reports, BURST as usize);
+        assert_eq!(pace.next(), Some(ms(u64::from(BURST) - 1) + PAUSE), "the last of them is reported, too");
+        assert_eq!(settled(&mut pace, 1000), 1);
+        // After a quiet time it begins anew.
+        pace.touch(path("a"), Urgency::Settled, ms(2000)).unwrap();
+        assert_eq!(settled(&mut pace, 2000), 1);
+    }
+
+    #[test]
     fn a_path_that_changes_all_the_time_is_reported_a_few_times_a_second_and_in_the_end() {
         let mut pace = Pace::default();
         let mut reports = 0;
@@ -174,7 +212,7 @@ mod tests {
             pace.touch(path("a"), Urgency::Settled, ms(now)).unwrap();
             reports += settled(&mut pace, now);
         }
-        assert!((15..40).contains(&reports), "{reports}");
+        assert!((20..50).contains(&reports), "{reports}");
         let due = pace.next().unwrap();
         assert!(due <= ms(5250));
         assert_eq!(pace.take(due).settled, [path("a")]);

@@ -26,9 +26,22 @@ pub(crate) trait Contestant {
     fn target(&self) -> &Path;
     /// Called after each change: those that do not watch the folder do their work here.
     fn carry(&mut self) -> Result<()>;
+    /// Whether the first hop is through: what was changed is at the server, and the second device has begun to bring
+    /// it. `None` where that is not to be seen.
+    fn half_way(&self) -> Option<bool> {
+        None
+    }
     /// The most memory that each of its processes used, with a word for each.
     fn memory(&self) -> Vec<(String, u64)> {
         Vec::new()
+    }
+    /// The processor time that each of its processes used so far, with a word for each.
+    fn processor_time(&self) -> Vec<(String, Duration)> {
+        Vec::new()
+    }
+    /// Bytes that are kept at the server, as far as it says.
+    fn kept(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -73,7 +86,7 @@ impl fmt::Display for Sizes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "P1, P8: {} edits; P2: {} MiB; P3: {} files; P4: {} MiB; P5: 10 000 files of {} KiB; P8 while {} MiB go up; {} rounds",
+            "P1, P8: {} edits; P2: {} MiB; P3: {} files; P4: {} MiB; P5: 10 000 files of {} KiB, 4 KiB of them no hole; P8 while {} MiB go up; {} rounds",
             self.edits,
             self.large >> 20,
             self.files,
@@ -98,20 +111,33 @@ pub(crate) fn look(path: &Path) -> Option<Seen> {
     Some(Seen { size: metadata.len(), mtime: (metadata.mtime(), metadata.mtime_nsec()) })
 }
 
-/// Waits until all of `names` look the same in the target as in the source; returns how long after `since` that was.
+/// What was seen while a change was on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Carried {
+    /// Until all of it was shown.
+    pub(crate) whole: Duration,
+    /// Until the first hop was through, where that is to be seen.
+    pub(crate) half: Option<Duration>,
+}
+
+/// Waits until all of `names` look the same in the target as in the source; times are counted from `since`.
 ///
 /// # Errors
 /// When it takes longer than anybody would wait.
-pub(crate) fn until_shown(contestant: &dyn Contestant, names: &[PathBuf], since: Instant) -> Result<Duration> {
+pub(crate) fn until_shown(contestant: &dyn Contestant, names: &[PathBuf], since: Instant) -> Result<Carried> {
     let wanted: Vec<Option<Seen>> = names.iter().map(|name| look(&contestant.source().join(name))).collect();
     // Those that were seen stay seen; what is written last tends to arrive last.
     let mut left = names.len();
+    let mut half = None;
     loop {
+        if half.is_none() && contestant.half_way() == Some(true) {
+            half = Some(since.elapsed());
+        }
         while left > 0 && look(&contestant.target().join(&names[left - 1])) == wanted[left - 1] {
             left -= 1;
         }
         if left == 0 {
-            return Ok(since.elapsed());
+            return Ok(Carried { whole: since.elapsed(), half });
         }
         if since.elapsed() > PATIENCE {
             bail!("{} did not carry {:?} within {PATIENCE:?}", contestant.name(), names[left - 1]);

@@ -20,11 +20,26 @@ mod table;
 mod wire;
 mod work;
 
-use std::{env, path::PathBuf};
+use std::{env, fs, path::PathBuf, thread};
 
 use anyhow::Result;
 
 use contest::Sizes;
+
+/// What the figures were made on.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let field = |name: &str| cpuinfo.lines().find_map(|line| line.strip_prefix(name)?.split_once(": ")).map(|it| it.1);
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let load: Vec<String> = read("/proc/loadavg").split_whitespace().take(3).map(str::to_owned).collect();
+    format!(
+        "on {cores} cores ({}), Linux {}, load at the start {}",
+        field("model name").unwrap_or("of a kind that the system does not tell"),
+        read("/proc/sys/kernel/osrelease").trim(),
+        load.join(" ")
+    )
+}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -44,6 +59,7 @@ fn main() -> Result<()> {
         _ => true,
     });
     println!("{sizes}");
+    println!("{}", machine());
     for (place, directory) in places {
         work::run(place, &directory, &sizes, &|name| wanted.is_empty() || wanted.contains(&name))?;
     }

@@ -1,6 +1,10 @@
 //! Ours: a server and two devices, as processes, on free ports.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Result;
 use quics_kit::names::Service;
@@ -49,17 +53,34 @@ impl Contestant for Quics {
         Ok(())
     }
 
+    fn half_way(&self) -> Option<bool> {
+        // Contents that are on their way in lie here from the first byte on.
+        let incoming = fs::read_dir(self.target.join(".quics/incoming")).ok()?;
+        Some(incoming.count() > 0)
+    }
+
     fn memory(&self) -> Vec<(String, u64)> {
-        let mut found = Vec::new();
-        let mut add = |name: &str, pid: Result<u32>| {
-            if let Ok(memory) = pid.and_then(process::memory) {
-                found.push((name.to_owned(), memory.peak));
-            }
-        };
-        add("the sending agent", self.left.agent_pid());
-        add("the receiving agent", self.right.agent_pid());
-        add("sync-svc", self.stack.service(Service::Sync).map(|service| service.pid));
-        add("registry-svc", self.stack.service(Service::Registry).map(|service| service.pid));
-        found
+        self.each(|pid| process::memory(pid).map(|memory| memory.peak))
+    }
+
+    fn processor_time(&self) -> Vec<(String, Duration)> {
+        self.each(process::processor_time)
+    }
+
+    fn kept(&self) -> Option<u64> {
+        self.stack.statistics().ok().map(|statistics| statistics.chunk_bytes)
+    }
+}
+
+impl Quics {
+    /// Asks something of each process that does the work.
+    fn each<T>(&self, ask: impl Fn(u32) -> Result<T>) -> Vec<(String, T)> {
+        let processes = [
+            ("the sending agent", self.left.agent_pid()),
+            ("sync-svc", self.stack.service(Service::Sync).map(|service| service.pid)),
+            ("the receiving agent", self.right.agent_pid()),
+        ];
+        let ask = |(name, pid): (&str, Result<u32>)| Some((name.to_owned(), ask(pid.ok()?).ok()?));
+        processes.into_iter().filter_map(ask).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! Syncthing, two instances, direct, with the shortest watcher delay that it takes, no discovery, no relays.
+//! Syncthing, two instances, direct, with the shortest watcher delay that it takes, no discovery, no relays,
+//! at the priority of everybody else (by itself it lowers its own).
 
 use std::{
     fs,
@@ -95,7 +96,7 @@ fn config(own: &Side, other: &Side) -> String {
          <options><listenAddress>tcp://127.0.0.1:{port}</listenAddress><globalAnnounceEnabled>false</globalAnnounceEnabled>\
          <localAnnounceEnabled>false</localAnnounceEnabled><relaysEnabled>false</relaysEnabled><natEnabled>false</natEnabled>\
          <urAccepted>-1</urAccepted><autoUpgradeIntervalH>0</autoUpgradeIntervalH><crashReportingEnabled>false</crashReportingEnabled>\
-         <startBrowser>false</startBrowser><reconnectionIntervalS>1</reconnectionIntervalS></options>\n</configuration>\n",
+         <startBrowser>false</startBrowser><setLowPriority>false</setLowPriority><reconnectionIntervalS>1</reconnectionIntervalS></options>\n</configuration>\n",
         folder = own.folder.display(),
         own_id = own.id,
         other_id = other.id,

@@ -117,7 +117,7 @@ impl Device {
     pub fn start_agent(&mut self) -> Result<()> {
         ensure!(self.agent.is_none(), "the agent of {} runs already", self.name);
         let mut command = self.program.command(["internal", "quics", "--home"]);
-        command.arg(&self.home).args(["agent", "run"]);
+        command.arg(&self.home).args(["agent", "run"]).envs(quics_kit::allocator::settings());
         let mut agent = Daemon::start(command, &self.log)?;
         let answers = wait::until(&format!("the agent of {} to answer", self.name), PATIENCE, || {
             if let Err(error) = agent.check() {

@@ -73,6 +73,22 @@ pub fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { now: field("VmRSS:")?, peak: field("VmHWM:")?, anonymous: field("RssAnon:")? })
 }
 
+/// Reads how much processor time a process has used so far, all its threads and the kernel's work for them together.
+///
+/// # Errors
+/// When there is no such process, or the system does not tell (Linux does).
+pub fn processor_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    // The times of user and system are the 14th and 15th field; the third one is the first behind the name.
+    let ticks = |index: usize| fields.get(index - 3).and_then(|field| field.parse::<u64>().ok());
+    let (user, system) = ticks(14).zip(ticks(15)).ok_or_else(|| anyhow!("{path} has no times"))?;
+    // Linux counts them in hundredths of a second on every machine, whatever its clock does (USER_HZ).
+    Ok(Duration::from_millis((user + system) * 10))
+}
+
 fn id(pid: u32) -> Result<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| anyhow!("{pid} is no process id"))
 }
@@ -102,5 +118,17 @@ mod tests {
     fn this_process_uses_memory() {
         let memory = memory(std::process::id()).unwrap();
         assert!(memory.now > 0 && memory.peak >= memory.now && memory.anonymous <= memory.now);
+    }
+
+    #[test]
+    fn processor_time_grows_with_work() {
+        let pid = std::process::id();
+        let before = processor_time(pid).unwrap();
+        let mut sum = 0_u64;
+        wait::until_true("some work to be counted", wait::PATIENCE, || {
+            sum = (0..1_000_000).fold(sum, |sum, n| std::hint::black_box(sum ^ n));
+            processor_time(pid).is_ok_and(|now| now > before)
+        })
+        .unwrap();
     }
 }

@@ -76,8 +76,7 @@ impl Child {
             .args(&plan.arguments)
             // A log is read by tools as well.
             .env("NO_COLOR", "1")
-            // glibc keeps an arena for each thread otherwise, and with them twice the memory.
-            .env("MALLOC_ARENA_MAX", "2")
+            .envs(quics_kit::allocator::settings())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(stderr)

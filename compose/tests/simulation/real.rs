@@ -8,7 +8,7 @@ use quics_client::engine::Record;
 use quics_meta::Memory;
 use quics_reconcile::{Choice, Conflict, Proposal, RootDigest, Row, Unanswered, Verdict};
 use quics_types::{Cursor, DeviceId, EntryId, Epoch};
-use sync_svc::ledger::{Answer, Change, Request, Resumed, Scan, Unrecorded};
+use sync_svc::ledger::{Answer, Change, Inlined, Request, Resumed, Scan, Unrecorded};
 use sync_svc::{Contents, Ledger, WallTime};
 
 use crate::disk::bytes_of;
@@ -50,7 +50,7 @@ impl Real {
     fn sync(&mut self) {
         self.meta.sync().expect("the store syncs");
         // Every commit becomes a version; read one by one, the compacted feed tells them all.
-        let page = self.ledger.feed(ROOT, self.told, PAGE, false).expect("the feed is read");
+        let page = self.ledger.feed(ROOT, self.told, PAGE, Inlined::Nothing).expect("the feed is read");
         for told in page.changes {
             if let Change::Row { entry, .. } = told.change {
                 self.versions.push(entry.row);
@@ -115,7 +115,7 @@ impl Side for Real {
     }
 
     fn feed(&self, from: usize, _to: usize) -> Vec<Record> {
-        let page = self.ledger.feed(ROOT, from as u64, PAGE, true).expect("the feed is read");
+        let page = self.ledger.feed(ROOT, from as u64, PAGE, Inlined::All).expect("the feed is read");
         let record = |change| match change {
             Change::Row { entry, inline } => Some(Record::Row { row: entry.row, inline }),
             Change::Conflict(id, it) => {

@@ -19,6 +19,7 @@
 //! # What it deliberately does not do
 //! It knows nothing of entries or contents, and holds no logic of any one service.
 
+pub mod allocator;
 pub mod caller;
 pub mod clock;
 pub mod data;

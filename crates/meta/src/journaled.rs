@@ -22,12 +22,9 @@ use crate::options::Options;
 use crate::queue::{Phase, Place, Queue};
 use crate::receipt::Receipt;
 use crate::recover::{NO_EPOCH, new_header, recover};
-use crate::store::{Epoch, MetaStore, Report, Room, Row};
+use crate::store::{BLOB_PAGE, Epoch, MetaStore, Report, Room, Row};
 use crate::upkeep;
 use crate::writer::{self, Tail};
-
-/// About the most bytes of one page of blobs.
-const BLOB_PAGE: usize = 16 << 20;
 
 /// A store whose batches are durable in a journal of its own.
 ///

@@ -66,7 +66,7 @@ pub use memory::Memory;
 pub use options::{IndexKind, Options};
 pub use receipt::Receipt;
 pub use snapshot::{Record, Summary, read_export};
-pub use store::{Epoch, MAX_PAGE, MetaStore, Report, Room, Row, chain_holds, commit};
+pub use store::{BLOB_PAGE, Epoch, MAX_PAGE, MetaStore, Report, Room, Row, chain_holds, commit};
 
 /// The most openings that a store remembers. A cursor of an older one counts as one of another store.
 pub const MAX_EPOCHS: usize = 65_536;

@@ -18,6 +18,9 @@ pub const MAX_PAGE: usize = 4096;
 /// A key and its value.
 pub type Row = (Bytes, Bytes);
 
+/// The bytes with which a page of blobs is full.
+pub const BLOB_PAGE: usize = 16 << 20;
+
 /// One opening of the store: a random number and the first seq that it could give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch {
@@ -119,8 +122,9 @@ pub trait MetaStore: Send + Sync + 'static {
     /// Their blobs wait to be moved; such a segment is never dropped before it was released.
     fn draining(&self, limit: usize) -> Vec<u64>;
 
-    /// Gives the blobs of a segment in the order of their places, from the first one behind `after`, at most `limit` and
-    /// at most about 16 MiB. An empty page is the end. Blobs of overwritten rows are among them: the caller knows which live.
+    /// Gives the blobs of a segment in the order of their places, from the first one behind `after`, at most `limit`, and
+    /// none behind the one with which they reach [`BLOB_PAGE`]. A page that is short of both is the last one. Blobs of
+    /// overwritten rows are among them: the caller knows which live. Each call reads and checks the whole segment.
     ///
     /// # Errors
     /// [`Error::Missing`] for a segment that is not there (any more), [`Error::Damaged`], [`Error::Io`].

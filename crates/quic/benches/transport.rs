@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p quics-quic`. Client and server share the process but not their runtimes; the contestants take turns,
 //! and the table shows the medians of their runs with minimum and maximum. `BENCH_MIB` sets the size of a transfer
-//! (default 256), `BENCH_RUNS` the number of runs (default 5), `BENCH_MTU` the largest datagram (default 6500).
+//! (default 256), `BENCH_RUNS` the number of runs (default 5), `BENCH_MTU` the largest datagram (default 16000).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark prints, and ends on any error")]
 
@@ -42,7 +42,7 @@ fn number(name: &str, default: usize) -> usize {
 
 fn main() {
     let mut tuning = Tuning::default();
-    tuning.max_datagram = u16::try_from(number("BENCH_MTU", 6_500)).unwrap();
+    tuning.max_datagram = u16::try_from(number("BENCH_MTU", usize::from(tuning.max_datagram))).unwrap();
     tuning.stream_window = u32::try_from(number("BENCH_WINDOW", tuning.stream_window as usize)).unwrap();
     let settings = Settings { messages: number("BENCH_MIB", 256), runs: number("BENCH_RUNS", 5), tuning };
     println!(

@@ -14,6 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::socket::BatchSocket;
+
 /// Owns a driver thread; the thread ends when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Driver {
@@ -95,6 +97,6 @@ impl Runtime for OnDriver {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let _entered = self.handle.enter();
-        TokioRuntime.wrap_udp_socket(socket)
+        Ok(Arc::new(BatchSocket::new(TokioRuntime.wrap_udp_socket(socket)?)))
     }
 }

@@ -9,6 +9,7 @@ use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::Tuning;
+use crate::socket::LARGEST;
 
 /// How often a free port is looked for on UDP and TCP at once.
 const PORT_ATTEMPTS: usize = 64;
@@ -71,7 +72,7 @@ pub(crate) fn bind_client(target: SocketAddr, tuning: &Tuning) -> io::Result<Udp
 ///
 /// With a `reset_key` that outlives the process, a restarted server can tell the clients of its former life at once
 /// that their connections are gone (RFC 9000, section 10.3); without one they notice by the idle timeout.
-pub(crate) fn endpoint_config(tuning: &Tuning, reset_key: Option<[u8; 32]>) -> EndpointConfig {
+pub(crate) fn endpoint_config(reset_key: Option<[u8; 32]>) -> EndpointConfig {
     let mut config = match reset_key {
         None => EndpointConfig::default(),
         Some(key) => {
@@ -81,8 +82,8 @@ pub(crate) fn endpoint_config(tuning: &Tuning, reset_key: Option<[u8; 32]>) -> E
             config
         }
     };
-    // Fails only below 1 200 bytes, which the maximum rules out.
-    let _ = config.max_udp_payload_size(tuning.max_datagram.max(1_472));
+    // What is received may be as long as any datagram; see `BatchSocket`. Fails only below 1 200 bytes.
+    let _ = config.max_udp_payload_size(LARGEST);
     config
 }
 

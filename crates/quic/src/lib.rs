@@ -32,6 +32,7 @@ mod error;
 mod peer;
 mod pin;
 mod server;
+mod socket;
 mod status;
 mod tasks;
 mod timeout;

@@ -1,7 +1,7 @@
 //! Moves small contents out of the journal, so that its segments can be dropped.
 
 use quics_chunks::{Packed, inline_content};
-use quics_meta::{Batch, Blob, BlobRef};
+use quics_meta::{BLOB_PAGE, Batch, Blob, BlobRef};
 
 use super::Contents;
 use crate::Error;
@@ -9,8 +9,10 @@ use crate::db::keys;
 use crate::db::records::{BlobTag, Inline};
 use crate::db::wide::Reads;
 
-/// Blobs of one step; a page of them has at most about 16 MiB.
-const STEP: usize = 1024;
+/// Blobs of one page. Most segments are one page: each page reads its segment from the beginning.
+const PAGE: usize = 8192;
+/// Blobs whose rows are removed with one batch; readers of the metadata wait while it is applied.
+const STEP: usize = 512;
 
 /// Copies the contents of journal segments that take no more batches to the chunk store, then releases the segments.
 ///
@@ -30,7 +32,7 @@ impl Mover {
         Self { contents, at: None }
     }
 
-    /// Moves up to a thousand contents. Blocks on the disk. Says whether there may be more to do at once.
+    /// Moves up to a page of contents. Blocks on the disk. Says whether there may be more to do at once.
     ///
     /// # Errors
     /// Those of the two stores; the next call tries the same again.
@@ -42,7 +44,7 @@ impl Mover {
                 None => return Ok(false),
             },
         };
-        let page = match self.contents.meta.blobs(segment, after, STEP) {
+        let page = match self.contents.meta.blobs(segment, after, PAGE) {
             // Another step was faster, or the store was opened anew.
             Err(quics_meta::Error::Missing { .. }) => {
                 self.at = None;
@@ -50,13 +52,13 @@ impl Mover {
             }
             other => other?,
         };
+        for blobs in page.chunks(STEP) {
+            self.contents.move_out(blobs)?;
+        }
+        let more = page.len() >= PAGE || page.iter().map(|blob| blob.bytes.len()).sum::<usize>() >= BLOB_PAGE;
         self.at = match page.last() {
-            Some(last) => {
-                let next = Some((segment, Some(last.at)));
-                self.contents.move_out(&page)?;
-                next
-            }
-            None => {
+            Some(last) if more => Some((segment, Some(last.at))),
+            _ => {
                 self.contents.meta.release(segment)?;
                 tracing::debug!(segment, "journal.segment.released");
                 None

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use quics_reconcile::{Candidate, CandidateState, Value};
-use quics_types::{EntryId, RootId, Settings, limits};
+use quics_types::{DeviceId, EntryId, RootId, Settings, limits};
 
 use super::{Ledger, Level};
 use crate::Error;
@@ -43,6 +43,17 @@ pub enum Change {
     Settings(Settings),
 }
 
+/// Which small contents come along with the rows of a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inlined {
+    /// None.
+    Nothing,
+    /// All of them.
+    All,
+    /// Those that other devices brought: this one has its own.
+    NotOf(DeviceId),
+}
+
 /// A page of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -55,13 +66,13 @@ pub struct Page {
 }
 
 impl Ledger {
-    /// Reads the durable feed behind a commit, about `bytes` bytes of it. With `inline`, small contents come along.
+    /// Reads the durable feed behind a commit, about `bytes` bytes of it.
     ///
     /// It reads the disk where the index or the journal are not in memory.
     ///
     /// # Errors
     /// Those of the stores.
-    pub fn feed(&self, root: RootId, after: u64, bytes: usize, inline: bool) -> Result<Page, Error> {
+    pub fn feed(&self, root: RootId, after: u64, bytes: usize, inline: Inlined) -> Result<Page, Error> {
         // The state first: it is the tree's as soon as everything that was durable then is told.
         let state = self.root(self.durable(), root)?.record;
         let (from, to) = keys::feed_after(root, after);
@@ -100,14 +111,19 @@ impl Ledger {
     }
 
     /// One record; `None` if it changed again meanwhile, so that it comes later.
-    fn told(&self, root: RootId, seq: u64, kind: Kind, id: EntryId, inline: bool) -> Result<Option<Told>, Error> {
+    fn told(&self, root: RootId, seq: u64, kind: Kind, id: EntryId, inline: Inlined) -> Result<Option<Told>, Error> {
         let change = match kind {
             Kind::Row => {
                 let kept = records::get::<Entry>(self.durable(), &keys::entry(root, id))?;
                 let Some(entry) = kept.map(|kept| kept.record).filter(|entry| entry.seq == seq) else {
                     return Ok(None);
                 };
-                let inline = if inline { self.inline(root, &entry)? } else { None };
+                let wanted = match inline {
+                    Inlined::Nothing => false,
+                    Inlined::All => true,
+                    Inlined::NotOf(device) => entry.device != device,
+                };
+                let inline = if wanted { self.inline(root, &entry)? } else { None };
                 Change::Row { entry, inline }
             }
             Kind::Conflict => {

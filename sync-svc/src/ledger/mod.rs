@@ -47,7 +47,7 @@ use quics_reconcile::RootDigest;
 use quics_types::{Cursor, DeviceId, Epoch, RootId};
 
 pub use conflicts::{ConflictNews, ConflictPage};
-pub use feed::{Change, Page, Told};
+pub use feed::{Change, Inlined, Page, Told};
 pub use propose::{Answer, Judged, Request};
 pub use resolutions::{RESOLUTIONS, ResolutionPage};
 pub use resolve::{Answering, Done, Outcome, People, Resolve, Resolved};

@@ -32,11 +32,16 @@ async fn an_edit_of_one_device_reaches_the_other_with_its_content_and_the_level_
     digest.add(&row(&records[0]));
     assert_eq!((&level.digest[..], level.count), (&digest.as_bytes()[..], 1));
 
-    // And back: the other one edits what it was told.
+    // And back: the other one edits what it was told. What it brought itself does not come back to it.
+    let mut of_a = Watch::open(&mut a).await;
+    of_a.subscribe(ROOT, level.cursor).await;
+    of_a.level().await;
     let mut back = crate::session::push(&mut b).await;
     back.accept(&edit(1, 1, file(b"hello"), file(b"you")), Some(b"you")).await;
-    let (records, _) = watch.level().await;
-    assert_eq!((row(&records[0]).time, records[0].inline_content.as_deref()), (LogicalTime(2), Some(&b"you"[..])));
+    for (watch, content) in [(&mut watch, None), (&mut of_a, Some(&b"you"[..]))] {
+        let (records, _) = watch.level().await;
+        assert_eq!((row(&records[0]).time, records[0].inline_content.as_deref()), (LogicalTime(2), content));
+    }
     let (rows, finish) = snapshot(&mut a, ROOT).await;
     assert_eq!((rows.len(), finish.cursor.unwrap().seq), (1, 2));
     server.stop().await;

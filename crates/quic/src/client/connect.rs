@@ -206,7 +206,7 @@ impl Connector {
             return Ok((endpoint.clone(), sockets.driver.clone()));
         }
         let socket = bind_client(address, &self.config.tuning)?;
-        let config = endpoint_config(&self.config.tuning, None);
+        let config = endpoint_config(None);
         let endpoint = quinn::Endpoint::new(config, None, socket, sockets.driver.runtime())?;
         *slot = Some(endpoint.clone());
         Ok((endpoint, sockets.driver.clone()))

@@ -82,9 +82,8 @@ impl Server {
         quic_config.max_incoming(limits.handshakes);
 
         let driver = Driver::start("quic-server").map_err(Error::Socket)?;
-        let endpoint =
-            quinn::Endpoint::new(endpoint_config(&tuning, reset_key), Some(quic_config), self.udp, driver.runtime())
-                .map_err(Error::Socket)?;
+        let endpoint = quinn::Endpoint::new(endpoint_config(reset_key), Some(quic_config), self.udp, driver.runtime())
+            .map_err(Error::Socket)?;
 
         let shared = Arc::new(quic::Shared::new(routes, limits, self.connections, shutdown));
         let quic = quic::accept(endpoint, shared.clone());

@@ -51,7 +51,7 @@ fn a_feed_read_in_small_pages_tells_the_same_and_is_level_only_at_its_end() {
     }
     let (mut after, mut seen, mut levels) = (0, BTreeSet::new(), 0);
     for _ in 0..1000 {
-        let page = world.ledger.feed(ROOT, after, 1000, false).unwrap();
+        let page = world.ledger.feed(ROOT, after, 1000, Inlined::Nothing).unwrap();
         seen.extend(page.changes.iter().map(|told| told.seq));
         after = page.seq;
         if page.level.is_some() {

@@ -127,7 +127,7 @@ impl World {
     fn all(&self, after: u64) -> Page {
         let mut whole = Page { changes: Vec::new(), seq: after, level: None };
         while whole.level.is_none() {
-            let page = self.ledger.feed(ROOT, whole.seq, 1 << 20, true).unwrap();
+            let page = self.ledger.feed(ROOT, whole.seq, 1 << 20, Inlined::All).unwrap();
             whole.changes.extend(page.changes);
             (whole.seq, whole.level) = (page.seq, page.level);
         }
