@@ -21,9 +21,6 @@ pub(crate) struct Mind {
 impl<S: Side> World<S> {
     /// A person looks at a conflict and answers, now or later; or gives an answer that is long decided.
     pub(crate) fn person(&mut self) {
-        if !self.server.can_answer() {
-            return;
-        }
         if !self.minds.is_empty() && self.chance(30) {
             let mind = self.minds.remove(0);
             self.give(&mind);

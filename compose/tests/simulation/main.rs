@@ -4,6 +4,7 @@
 
 mod answers;
 mod disk;
+mod folder;
 mod network;
 mod oracle;
 mod people;
@@ -38,24 +39,34 @@ fn seeds<S: Side>(devices: usize, steps: usize, count: u64) {
     assert!(failed.is_empty(), "{} of {count} seeds fail with {devices} devices: {failed:?}", failed.len());
 }
 
-/// The rules, with people who answer: the accept rule over a plain map.
+/// The rules over maps.
 #[test]
 fn two_devices_converge_and_nothing_is_lost() {
-    seeds::<plain::Plain>(2, 120, 400);
+    seeds::<plain::Plain>(2, 120, 500);
 }
 
 #[test]
 fn three_devices_converge_and_nothing_is_lost() {
-    seeds::<plain::Plain>(3, 200, 200);
+    seeds::<plain::Plain>(3, 200, 300);
 }
 
 /// sync-svc's own ledger, which dies now and then.
 #[test]
 fn two_devices_and_the_real_ledger_converge() {
-    seeds::<real::Real>(2, 90, 250);
+    seeds::<real::Real>(2, 120, 500);
 }
 
 #[test]
 fn three_devices_and_the_real_ledger_converge() {
-    seeds::<real::Real>(3, 120, 150);
+    seeds::<real::Real>(3, 200, 350);
+}
+
+#[test]
+fn four_devices_and_the_real_ledger_converge() {
+    seeds::<real::Real>(4, 250, 200);
+}
+
+#[test]
+fn five_devices_and_the_real_ledger_converge() {
+    seeds::<real::Real>(5, 300, 150);
 }

@@ -35,6 +35,8 @@ pub(crate) struct Plain {
     feed: Vec<Change>,
     verdicts: BTreeMap<DeviceId, Vec<Answered>>,
     incarnations: BTreeMap<DeviceId, u64>,
+    /// What the last answer to a conflict of an entry settled.
+    settled: BTreeMap<EntryId, Conflict>,
     inline: BTreeMap<Digest, Bytes>,
     fresh: u64,
 }
@@ -158,7 +160,10 @@ impl Side for Plain {
                     let inline = digest_of(&row.value).and_then(|content| self.inline.get(&content).cloned());
                     Record::Row { row, inline }
                 }
-                Change::Conflict(id, conflict) => Record::Conflict { id, conflict, settled: Conflict::default() },
+                Change::Conflict(id, conflict) => {
+                    let settled = self.settled.get(&id).cloned().unwrap_or_default();
+                    Record::Conflict { id, conflict, settled }
+                }
                 Change::Closed(id, settled, row) => Record::Closed { id, settled, row: Some(row) },
             });
         }
@@ -205,6 +210,7 @@ impl Side for Plain {
         let Answer { rows, settled, row, .. } = answered?;
         rows.into_iter().for_each(|row| self.commit(row));
         self.conflicts.remove(&id);
+        self.settled.insert(id, settled.clone());
         self.feed.push(Change::Closed(id, settled, row));
         Ok(())
     }

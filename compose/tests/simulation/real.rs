@@ -1,4 +1,4 @@
-//! sync-svc's real ledger over stores that lose what was not synced. People's answers are not part of it yet.
+//! sync-svc's real ledger over stores that lose what was not synced.
 
 use std::sync::Arc;
 
@@ -7,8 +7,10 @@ use quics_chunks::{ChunkStore as _, Chunker, ManifestBuilder, MemoryChunks, Pack
 use quics_client::engine::Record;
 use quics_meta::Memory;
 use quics_reconcile::{Choice, Conflict, Proposal, RootDigest, Row, Unanswered, Verdict};
-use quics_types::{Cursor, DeviceId, EntryId, Epoch};
-use sync_svc::ledger::{Answer, Change, Inlined, Request, Resumed, Scan, Unrecorded};
+use quics_types::{Cursor, DeviceId, EntryId, Epoch, Name, ResolutionId, Settings};
+use sync_svc::ledger::{
+    Answer, Answering, Change, Inlined, Outcome, People, Request, Resolve, Resolved, Resumed, Scan, Unrecorded,
+};
 use sync_svc::{Contents, Ledger, WallTime};
 
 use crate::disk::bytes_of;
@@ -24,6 +26,7 @@ pub(crate) struct Real {
     starts: u64,
     clock: u64,
     told: u64,
+    answers: u64,
     versions: Vec<Row>,
 }
 
@@ -31,7 +34,7 @@ impl Default for Real {
     fn default() -> Self {
         let (meta, chunks) = (Memory::new(1), MemoryChunks::new());
         let ledger = open(&meta, &chunks);
-        Self { meta, chunks, ledger, starts: 1, clock: 1, told: 0, versions: Vec::new() }
+        Self { meta, chunks, ledger, starts: 1, clock: 1, told: 0, answers: 0, versions: Vec::new() }
     }
 }
 
@@ -57,6 +60,19 @@ impl Real {
             }
         }
         self.told = page.seq;
+    }
+}
+
+/// Everybody may answer, and devices are called by their numbers.
+struct Everybody;
+
+impl People for Everybody {
+    fn may_answer(&self, _settings: &Settings, _whose: &[DeviceId]) -> Result<(), sync_svc::Error> {
+        Ok(())
+    }
+
+    fn device_name(&self, device: DeviceId) -> Option<String> {
+        Some(format!("D{}", device.as_bytes()[0]))
     }
 }
 
@@ -96,10 +112,6 @@ impl Side for Real {
         };
         self.sync();
         Some(verdict)
-    }
-
-    fn can_answer(&self) -> bool {
-        false
     }
 
     fn len(&self) -> usize {
@@ -163,8 +175,35 @@ impl Side for Real {
         page.conflicts.into_iter().map(|(id, it)| (id, it.conflict)).collect()
     }
 
-    fn resolve(&mut self, _id: EntryId, _revision: u64, _choice: &Choice) -> Result<(), Unanswered> {
-        Ok(())
+    fn resolve(&mut self, id: EntryId, revision: u64, choice: &Choice) -> Result<(), Unanswered> {
+        self.clock += 1;
+        self.answers += 1;
+        let mut resolution = [0xaa; ResolutionId::LEN];
+        resolution[8..].copy_from_slice(&self.answers.to_be_bytes());
+        let answers = vec![Answering { entry: id, revision, choice: Ok(choice.clone()), inline: None }];
+        let device = DeviceId::from_bytes([0xee; DeviceId::LEN]);
+        let request = Resolve { root: ROOT, id: ResolutionId::from_bytes(resolution), device, answers };
+        let outcome = loop {
+            match self.ledger.resolve(&request, &Everybody, WallTime(self.clock)).expect("an answer is judged") {
+                Resolved::Done(_) => {
+                    self.sync();
+                    return Ok(());
+                }
+                Resolved::Not(mut outcomes) => break outcomes.pop().expect("one answer has one outcome").1,
+                Resolved::Unflushed(_) => drop(self.chunks.sync()),
+            }
+        };
+        Err(match (outcome, choice) {
+            (Outcome::Closed(_), _) => Unanswered::Closed,
+            (Outcome::Stale(entry), _) => Unanswered::Stale { revision: entry.conflict.revision },
+            (Outcome::CandidateGone(_), Choice::Candidate(key)) => Unanswered::NoCandidate(*key),
+            (Outcome::CandidateGone(_), Choice::Both { names }) => {
+                Unanswered::NoCandidate(*names.keys().next().expect("only a wish can have no candidate"))
+            }
+            (Outcome::BadName { name, .. }, _) => Unanswered::NameTaken(Name::new(name).expect("a wish was a name")),
+            (Outcome::NotPossible(_), _) => Unanswered::NotEmpty,
+            (outcome, choice) => panic!("{outcome:?} for {choice:?}"),
+        })
     }
 
     fn ingest(&mut self, token: &str, big: bool) {

@@ -61,7 +61,7 @@ impl<S: Side> World<S> {
                 continue;
             }
             self.check_questions();
-            if self.server.open().is_empty() || !self.server.can_answer() {
+            if self.server.open().is_empty() {
                 return;
             }
             for _ in 0..100 {

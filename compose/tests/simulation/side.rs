@@ -22,10 +22,6 @@ pub(crate) trait Side: Default {
     ) -> Option<Verdict>;
     /// A person answers a conflict of which they saw this revision.
     fn resolve(&mut self, id: EntryId, revision: u64, choice: &Choice) -> Result<(), Unanswered>;
-    /// Whether people can answer here.
-    fn can_answer(&self) -> bool {
-        true
-    }
     /// The last commit.
     fn len(&self) -> usize;
     fn epoch(&self) -> Epoch;

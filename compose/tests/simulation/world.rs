@@ -11,7 +11,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::answers::Mind;
-use crate::disk::{SimFolder, Tree};
+use crate::disk::Tree;
+use crate::folder::SimFolder;
 use crate::oracle::Books;
 use crate::people::Temper;
 use crate::side::Side;

@@ -113,9 +113,13 @@ impl Trees {
             Verdict::Current(row) => match proposal {
                 Proposal::Create { .. } => at_once = self.take_create(proposal, row, true, node, seen),
                 Proposal::Delete { .. } => self.take_delete(row),
-                Proposal::Change(_) | Proposal::Withdraw { .. } => {
+                Proposal::Change(change) => {
                     self.set_remote(row.clone());
+                    if change.content.is_some() {
+                        self.drop_candidate(id, CandidateRole::Own); // it went back to its base: taken back
+                    }
                 }
+                Proposal::Withdraw { .. } => drop(self.set_remote(row.clone())),
             },
             Verdict::Conflict { id, revision } => self.provisional(*id, *revision, order, proposal),
             Verdict::Refused(why) => {
@@ -276,8 +280,11 @@ impl Trees {
             }
             Aspect::Attributes => {
                 (base.mode, base.mtime, base.attributes_time) = (row.mode, row.mtime, row.attributes_time);
+                let here = self.node_of(id).and_then(|node| self.nodes.get(&node));
+                let is_link = here.is_some_and(|it| matches!(it.value, Some(Value::Link { .. })));
                 if let Some(seen) = seen {
-                    (base.seen_mode, base.seen_mtime) = (seen.mode, seen.mtime);
+                    // What a link shows is nothing that a file in its place would have agreed on.
+                    (base.seen_mode, base.seen_mtime) = (if is_link { row.mode } else { seen.mode }, seen.mtime);
                 }
             }
         }

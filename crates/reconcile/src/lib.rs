@@ -20,6 +20,8 @@ mod learn;
 mod names;
 mod nodes;
 mod plan;
+#[cfg(test)]
+mod properties;
 mod proposal;
 mod row;
 #[cfg(test)]

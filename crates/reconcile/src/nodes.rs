@@ -29,7 +29,20 @@ impl Trees {
             parent.children.insert(name, id);
         }
         self.index_unbound(id);
+        self.mark_directories_above(id);
         id
+    }
+
+    /// Directories that the server has not got any more may be waiting: whether something new is in them decides.
+    fn mark_directories_above(&mut self, node: NodeId) {
+        let mut at = node;
+        while let Some(it) = self.nodes.get(&at).filter(|_| at != NodeId::TOP && at != NodeId::STAGE) {
+            at = it.parent;
+            let entry = self.nodes.get(&at).and_then(|it| it.entry);
+            if let Some(entry) = entry.filter(|entry| !self.is_live_directory(*entry)) {
+                self.mark(entry);
+            }
+        }
     }
 
     /// What is known of a node has changed; its name has not. Call [`Trees::bind`](crate::Trees::bind) afterwards.

@@ -383,7 +383,8 @@ impl Trees {
             return Content::Propose { ask: false }; // back at the base: takes the candidate back
         }
         if remote.content_time > base.content_time {
-            if it.children.is_empty() {
+            let lost = self.settled_state(id, CandidateRole::Own) == Some(&state);
+            if it.children.is_empty() || lost {
                 return Content::Do(Step::Replace(id));
             }
             // A file there, a directory with new things here: a person decides.

@@ -1,0 +1,150 @@
+//! Properties of the rules over random trees: what devices have is changed on each of them, then everything comes to
+//! rest, is answered, and comes to rest again.
+//!
+//! `QUICS_RECONCILE_CASES` asks for more cases, `QUICS_RECONCILE_FIRST` for others; a failure names its case.
+
+mod device;
+mod disk;
+mod server;
+
+use std::collections::BTreeSet;
+
+use self::device::Device;
+use self::disk::{Contents, TOP, content};
+use self::server::Server;
+use crate::testing;
+
+/// Rounds after which everything is at rest; with more than that, devices would go on for ever.
+const ROUNDS: usize = 40;
+
+/// Numbers that follow from a seed (xorshift64*, Vigna 2016).
+pub(crate) struct Draw(u64);
+
+impl Draw {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number from 0 up to but without `end`.
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).unwrap() % end
+    }
+}
+
+/// Names its case when that fails.
+struct Case(u64);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("case {} fails: QUICS_RECONCILE_FIRST={} QUICS_RECONCILE_CASES=1", self.0, self.0);
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn cases(count: u64, devices: usize) {
+    let first = number("QUICS_RECONCILE_FIRST").unwrap_or(0);
+    for case in first..first + number("QUICS_RECONCILE_CASES").unwrap_or(count) {
+        let named = Case(case);
+        one(case, devices);
+        drop(named);
+    }
+}
+
+fn come_to_rest(server: &mut Server, devices: &mut [Device]) {
+    for _ in 0..ROUNDS {
+        let mut did = false;
+        for device in devices.iter_mut() {
+            did |= device.round(server);
+        }
+        if !did {
+            return;
+        }
+    }
+    panic!("no rest in {ROUNDS} rounds");
+}
+
+fn one(case: u64, devices: usize) {
+    let (mut draw, mut contents, mut server) = (Draw::new(case), Contents::default(), Server::default());
+    let mut devices: Vec<Device> =
+        (0..devices).map(|it| Device::new(testing::device(u8::try_from(it).unwrap() + 1))).collect();
+    for _ in 0..draw.below(8) {
+        devices[0].disk.perturb(0, &mut draw, &mut contents);
+    }
+    come_to_rest(&mut server, &mut devices);
+    assert!(server.plain.conflicts.is_empty(), "one device has nobody to disagree with");
+    check_equal(&server, &devices);
+
+    // Two or three go on by themselves, perhaps for several times.
+    for _ in 0..1 + draw.below(2) {
+        for (who, device) in devices.iter_mut().enumerate() {
+            for _ in 0..draw.below(5) {
+                device.disk.perturb(who, &mut draw, &mut contents);
+            }
+        }
+        come_to_rest(&mut server, &mut devices);
+        check_kept(&server, &devices, &contents);
+        check_quiet(&mut server, &mut devices);
+    }
+
+    // Whoever always lets the server's stand is not asked for long.
+    let (stubborn, rounds) = if draw.below(2) == 0 { (true, 3) } else { (false, 20) };
+    for _ in 0..rounds {
+        if server.plain.conflicts.is_empty() {
+            break;
+        }
+        contents.known.extend(server.answer_all(&mut draw, stubborn));
+        come_to_rest(&mut server, &mut devices);
+    }
+    assert!(server.plain.conflicts.is_empty(), "answers lead to new questions for ever");
+    check_kept(&server, &devices, &contents);
+    check_quiet(&mut server, &mut devices);
+    check_equal(&server, &devices);
+}
+
+/// What was written, and neither removed by a user nor decided about by a person, is in the tree or a candidate.
+///
+/// One kind is left out: a content that users of several devices moved. Where one moved it from a name to another and
+/// another back, each name in turn is unchanged since its base and takes the other's newer side, as the three-way rule
+/// says. It stays in the versions.
+fn check_kept(server: &Server, devices: &[Device], contents: &Contents) {
+    let mut there: BTreeSet<u8> = server.kept();
+    // What waits behind a question is on its device's disk.
+    for device in devices.iter().filter(|_| !server.plain.conflicts.is_empty()) {
+        let below = device.disk.walk(TOP);
+        there.extend(below.iter().filter_map(|(_, _, inode)| content(&device.disk.items[inode].value)));
+    }
+    let gone: Vec<u8> = (1..=contents.written).filter(|it| !there.contains(it) && !contents.spared(*it)).collect();
+    assert!(gone.is_empty(), "contents are gone: {gone:?}");
+}
+
+/// Whoever is at rest and looks at everything again has nothing to do.
+fn check_quiet(server: &mut Server, devices: &mut [Device]) {
+    for device in devices {
+        assert_eq!(device.again(server), 0, "a plan that was carried out is made again");
+    }
+}
+
+fn check_equal(server: &Server, devices: &[Device]) {
+    for device in devices {
+        assert_eq!(device.view(), server.view(), "a device has not what the server has");
+    }
+}
+
+#[test]
+fn two_devices_agree_after_whatever_their_users_did() {
+    cases(60_000, 2);
+}
+
+#[test]
+fn three_devices_agree_after_whatever_their_users_did() {
+    cases(40_000, 3);
+}
