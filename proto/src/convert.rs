@@ -310,7 +310,7 @@ macro_rules! refusals {
 
 refusals!(
     ParentGone, Moved, Cycle, NameTaken, NotEmpty, Attributes, Unknown, Stale, ReadOnly, NoSpace, Quota, TooDeep,
-    Locked, Malformed
+    Locked, Malformed, Crowded
 );
 
 impl sync::verdict::Outcome {

@@ -269,8 +269,8 @@ impl Engine {
     }
 
     fn refused(&mut self, subject: Subject, why: Refusal) {
-        use Refusal::{Locked, Malformed, NoSpace, Quota, ReadOnly, TooDeep};
-        let waits = matches!(why, NoSpace | Quota | ReadOnly | TooDeep | Malformed | Locked);
+        use Refusal::{Crowded, Locked, Malformed, NoSpace, Quota, ReadOnly, TooDeep};
+        let waits = matches!(why, NoSpace | Quota | ReadOnly | TooDeep | Malformed | Locked | Crowded);
         if waits {
             let node = match subject {
                 Subject::Node(node) => Some(node),

@@ -350,7 +350,7 @@ impl<V: View> Judge<'_, V> {
             *device != self.device || !matches!(role, CandidateRole::Kept(_)) || kept.state != state
         });
         if conflict.candidates.len() >= limits::CANDIDATES && !conflict.candidates.contains_key(&self.key(role)) {
-            return Ok(Judgement::refused(Refusal::Quota));
+            return Ok(Judgement::refused(Refusal::Crowded));
         }
         let candidate = Candidate { order: self.order, state, mtime, mode, base };
         conflict.candidates.insert(self.key(role), candidate);

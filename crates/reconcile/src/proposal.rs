@@ -175,6 +175,8 @@ pub enum Refusal {
     Quota,
     /// The entry would lie deeper than [`quics_types::limits::DEPTH`].
     TooDeep,
+    /// The entry's conflict has as many candidates as it can have.
+    Crowded,
     /// Reserved.
     Locked,
     /// The proposal is not well formed.
@@ -196,6 +198,7 @@ impl std::fmt::Display for Refusal {
             Refusal::NoSpace => "the server's disk is full",
             Refusal::Quota => "the root's quota is used up",
             Refusal::TooDeep => "it lies too deep",
+            Refusal::Crowded => "its conflict has as many sides as it can have",
             Refusal::Locked => "it is locked",
             Refusal::Malformed => "the proposal is malformed",
         })

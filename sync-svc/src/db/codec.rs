@@ -313,7 +313,7 @@ impl Code for CandidateState {
 }
 
 /// The numbers of refusals in values; those of the domain may be ordered otherwise one day.
-const REFUSALS: [Refusal; 14] = [
+const REFUSALS: [Refusal; 15] = [
     Refusal::ParentGone,
     Refusal::Moved,
     Refusal::Cycle,
@@ -328,6 +328,7 @@ const REFUSALS: [Refusal; 14] = [
     Refusal::TooDeep,
     Refusal::Locked,
     Refusal::Malformed,
+    Refusal::Crowded,
 ];
 
 impl Code for Refusal {

@@ -356,7 +356,7 @@ fn a_conflict_has_no_more_candidates_than_it_can_have() {
     }
     world.ledger.resume(ROOT, THIRD, 1).unwrap();
     let verdict = world.propose(THIRD, edit(1, 1, file(b"base"), file(b"one")), Some(b"one"));
-    assert_eq!(verdict, Verdict::Refused(Refusal::Quota));
+    assert_eq!(verdict, Verdict::Refused(Refusal::Crowded));
     let verdict = world.propose(B, edit(1, 1, file(b"base"), file(b"other")), Some(b"other"));
     assert!(matches!(verdict, Verdict::Conflict { .. }), "one that is there is replaced");
 }
