@@ -4,13 +4,12 @@ use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h3::client::RequestStream;
 use h3::error::StreamError;
 use http::response::Parts;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::BodyExt;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
@@ -18,7 +17,8 @@ use tonic::codegen::StdError;
 
 use super::connection::{Failure, QuicConnection};
 use crate::status::from_stream;
-use crate::wire::{Payload, RecvStream, SendStream};
+use crate::wire::body::{self, Unsent};
+use crate::wire::{Payload, RecvStream};
 
 /// Makes a call: sends the request, gives the response once its headers are here.
 ///
@@ -36,16 +36,16 @@ pub(super) async fn call(mut connection: QuicConnection, request: Request<Body>)
         }
         Err(error) => return Err(Failure::Answer(from_stream(error))),
     };
-    let (send, mut recv) = stream.split();
-    let mut sending = Box::pin(async move { upload(send, &mut body).await });
+    let (mut send, mut recv) = stream.split();
+    let mut sending = Box::pin(async move { body::send(&mut send, &mut body).await });
     let mut sent = None;
     let response = loop {
         tokio::select! {
             biased;
             end = &mut sending, if sent.is_none() => match end {
                 // The stream was refused or lost; the response tells why.
-                Ok(()) | Err(Upload::Stream) => sent = Some(()),
-                Err(Upload::Body(status)) => return Err(Failure::Answer(status)),
+                Ok(()) | Err(Unsent::Stream(_)) => sent = Some(()),
+                Err(Unsent::Body(status)) => return Err(Failure::Answer(status)),
             },
             response = recv.recv_response() => break response,
         }
@@ -55,8 +55,8 @@ pub(super) async fn call(mut connection: QuicConnection, request: Request<Body>)
         Some(()) => None,
         None => Some(AbortOnDropHandle::new(tokio::spawn(async move {
             match sending.await {
-                Ok(()) | Err(Upload::Stream) => None,
-                Err(Upload::Body(status)) => Some(status),
+                Ok(()) | Err(Unsent::Stream(_)) => None,
+                Err(Unsent::Body(status)) => Some(status),
             }
         }))),
     };
@@ -64,36 +64,6 @@ pub(super) async fn call(mut connection: QuicConnection, request: Request<Body>)
     let body = ResponseBody { stream: Some(recv), uploading };
     let body = Complete::new(body, &parts, connection);
     Ok(Response::from_parts(parts, Body::new(body)))
-}
-
-/// Why a request's body did not come to its proper end; its stream was reset.
-enum Upload {
-    /// The body itself failed.
-    Body(Status),
-    /// The server does not want the rest, or the stream was lost.
-    Stream,
-}
-
-impl From<StreamError> for Upload {
-    fn from(_: StreamError) -> Self {
-        Upload::Stream
-    }
-}
-
-async fn upload(mut send: RequestStream<SendStream, Payload>, body: &mut Body) -> Result<(), Upload> {
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(Upload::Body)?.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => send.send_data(Payload::new(data)).await?,
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    send.send_trailers(trailers).await?;
-                    break;
-                }
-            }
-        }
-    }
-    Ok(send.finish().await?)
 }
 
 /// A response's body as it arrives.
@@ -127,21 +97,14 @@ impl http_body::Body for ResponseBody {
             return Poll::Ready(Some(Err(status)));
         }
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-        // The opaque buffer is a `Bytes`, whose rest is taken without a copy.
-        let data =
-            ready!(stream.poll_recv_data(cx)).map(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
-        let end = match data {
-            Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            Ok(None) => match ready!(stream.poll_recv_trailers(cx)) {
-                Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-                Err(error) => Some(Err(from_stream(error))),
-            },
-            Err(error) => Some(Err(from_stream(error))),
-        };
+        let frame = ready!(body::poll(stream, cx));
+        if body::goes_on(&frame) {
+            return Poll::Ready(frame);
+        }
         self.stream = None;
         // What is left of the request is of no use any more.
         self.uploading = None;
-        Poll::Ready(end)
+        Poll::Ready(frame)
     }
 }
 

@@ -5,12 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h3::error::Code;
 use h3::server::{RequestResolver, RequestStream};
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
@@ -18,7 +17,7 @@ use tonic::body::Body;
 use super::Limits;
 use super::dispatch::Dispatch;
 use crate::peer::{Peer, Transport};
-use crate::status::from_stream;
+use crate::wire::body::{self, Unsent};
 use crate::wire::{Link, Payload, RecvStream, SendStream, Stopped};
 
 /// What a call needs to know of its connection.
@@ -58,25 +57,11 @@ pub(crate) async fn serve(caller: Arc<Caller>, resolver: RequestResolver<Link, P
     match finished {
         // Until the client has all of it, closing the connection would lose it.
         Ok(()) => drop(stopped.await),
-        Err(End::Body(status)) => {
+        Err(Unsent::Body(status)) => {
             tracing::debug!(error = %status, "quic.response.failed");
             send.stop_stream(Code::H3_INTERNAL_ERROR);
         }
-        Err(End::Stream(error)) => tracing::trace!(error = %error, "quic.response.cut"),
-    }
-}
-
-/// Why a response did not come to its proper end.
-enum End {
-    /// The response's body failed.
-    Body(Status),
-    /// The stream failed.
-    Stream(h3::error::StreamError),
-}
-
-impl From<h3::error::StreamError> for End {
-    fn from(error: h3::error::StreamError) -> Self {
-        End::Stream(error)
+        Err(Unsent::Stream(error)) => tracing::trace!(error = %error, "quic.response.cut"),
     }
 }
 
@@ -84,24 +69,11 @@ async fn respond(
     caller: &Caller,
     request: Request<RequestBody>,
     send: &mut RequestStream<SendStream, Payload>,
-) -> Result<(), End> {
+) -> Result<(), Unsent> {
     let response: Response<Body> = caller.dispatch.call(request, caller.peer()).await;
     let (parts, mut body) = response.into_parts();
     send.send_response(Response::from_parts(parts, ())).await?;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(End::Body)?;
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => send.send_data(Payload::new(data)).await?,
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    send.send_trailers(trailers).await?;
-                    break;
-                }
-            }
-        }
-    }
-    Ok(send.finish().await?)
+    body::send(send, &mut body).await
 }
 
 /// A request's body as it arrives.
@@ -116,18 +88,10 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-        // The opaque buffer is a `Bytes`, whose rest is taken without a copy.
-        let data =
-            ready!(stream.poll_recv_data(cx)).map(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
-        let end = match data {
-            Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            Ok(None) => match ready!(stream.poll_recv_trailers(cx)) {
-                Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-                Err(error) => Some(Err(from_stream(error))),
-            },
-            Err(error) => Some(Err(from_stream(error))),
-        };
-        self.stream = None;
-        Poll::Ready(end)
+        let frame = ready!(body::poll(stream, cx));
+        if !body::goes_on(&frame) {
+            self.stream = None;
+        }
+        Poll::Ready(frame)
     }
 }

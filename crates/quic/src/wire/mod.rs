@@ -13,6 +13,7 @@
 //!   would report the end of the body, and then panic when asked for trailers).
 //! - **Payload is sent without a copy** ([`payload`]).
 
+pub(crate) mod body;
 mod frames;
 mod link;
 mod payload;
