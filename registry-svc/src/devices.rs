@@ -7,6 +7,7 @@ use quics_types::{DeviceId, RootId, UserId};
 
 use crate::db::{Device, Rows, Seen, key, tag};
 use crate::error::{Error, Result};
+use crate::members::members;
 use crate::service::{Change, Registry};
 use crate::watch::Event;
 
@@ -37,6 +38,26 @@ impl Registry {
             Ok(())
         })?;
         devices.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(devices)
+    }
+
+    /// The devices of all members of a root: names for those who have it in common. Of other users' devices it tells
+    /// neither when they were heard of nor how their certificates stand.
+    ///
+    /// # Errors
+    /// [`Error::NotMember`] for those who are none, whether the root exists or not.
+    pub(crate) fn devices_of_members(&self, root: RootId, user: UserId, own: DeviceId) -> Result<Vec<proto::Device>> {
+        self.rows().role(root, user)?.ok_or(Error::NotMember)?;
+        let mut devices = Vec::new();
+        for (member, _) in members(self.rows(), root)? {
+            let mut theirs = self.devices_of(member, Some(own))?;
+            if member != user {
+                for device in &mut theirs {
+                    (device.enrolled_at, device.seen_at, device.certificate_expires_at) = (None, None, None);
+                }
+            }
+            devices.append(&mut theirs);
+        }
         Ok(devices)
     }
 

@@ -134,7 +134,13 @@ impl RegistryService for Grpc {
     async fn list_devices(&self, request: Request<proto::ListDevicesRequest>) -> Answer<proto::ListDevicesResponse> {
         let work = async {
             let known = self.device(&request).await?;
-            Ok(proto::ListDevicesResponse { devices: self.registry.devices_of(known.user, Some(known.device))? })
+            let root = &request.get_ref().root_id;
+            let devices = if root.is_empty() {
+                self.registry.devices_of(known.user, Some(known.device))?
+            } else {
+                self.registry.devices_of_members(RootId::from_slice(root)?, known.user, known.device)?
+            };
+            Ok(proto::ListDevicesResponse { devices })
         };
         answer("list_devices", work.await)
     }

@@ -18,6 +18,7 @@ use quics_types::RootId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::conflicts::Desk;
 use super::contents::{Line, Room};
 use super::root::Root;
 use super::session::{self, End, Switchboard};
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) room: Room,
     pub(crate) store: Arc<dyn MetaStore>,
     pub(crate) board: Switchboard,
+    pub(crate) desk: Desk,
     pub(crate) roots: Mutex<BTreeMap<RootId, Arc<Root>>>,
     pub(crate) connection: watch::Sender<Connection>,
     /// Why there is no connection, for people.
@@ -75,6 +77,7 @@ impl Core {
             settings: Mutex::new(settings),
             account: Mutex::new(account),
             board: Switchboard::default(),
+            desk: Desk::default(),
             roots: Mutex::default(),
             connection: watch::Sender::new(Connection::Offline),
             trouble: Mutex::default(),

@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use quics_types::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::view::{Explained, OpenConflict};
+use super::thread::Stepped;
 use crate::engine::Event;
-use crate::folder::RelPath;
 
 /// Bytes that wait for one engine at most: enough for a few of the largest messages.
 const ROOM: usize = 16 << 20;
@@ -31,10 +30,8 @@ pub(crate) enum Input {
     Connected(u64),
     /// Chunks that the server has lost.
     Wanted(Vec<Digest>),
-    /// A question about one path.
-    Explain(RelPath, oneshot::Sender<Explained>),
-    /// A question about the open conflicts.
-    Conflicts(oneshot::Sender<Vec<OpenConflict>>),
+    /// A question to the engine.
+    Ask(Question),
     /// Answered when everything before it was handled and its effect on the view is published.
     Barrier(oneshot::Sender<()>),
     /// Ends the thread.
@@ -44,6 +41,15 @@ pub(crate) enum Input {
 impl From<Event> for Input {
     fn from(event: Event) -> Self {
         Input::Event(event)
+    }
+}
+
+/// A question that is asked on the engine's own thread, between its steps. Dropped unasked when the engine is not there.
+pub(crate) struct Question(pub(crate) Box<dyn FnOnce(&mut dyn Stepped) + Send>);
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Question")
     }
 }
 
@@ -122,6 +128,7 @@ impl Mail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::RelPath;
 
     #[tokio::test]
     async fn a_full_inbox_makes_senders_wait_and_loses_nothing() {

@@ -7,6 +7,7 @@
 //!  sync-svc ─ session ─^  │   (one a root)     │
 //!  transfers ─────^       └──> Hands ──> Outbox ──> session ── Push, Watch ──> sync-svc
 //!                               └──────> transfers ── Upload, Fetch ────────> sync-svc
+//!  conflicts ── Prompt, Resolve ───────────────────────────────────────────> sync-svc
 //! ```
 //!
 //! # Invariants
@@ -24,6 +25,8 @@ use crate::api;
 use crate::home::Home;
 
 mod attach;
+mod beside;
+pub mod conflicts;
 mod contents;
 mod core;
 mod error;
@@ -43,7 +46,7 @@ mod start;
 mod status;
 mod thread;
 mod upkeep;
-mod view;
+pub(crate) mod view;
 pub(crate) mod wait;
 
 pub(crate) use self::core::Core;
@@ -90,6 +93,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let background = [
         tokio::spawn(watched(core.clone(), tokio::spawn(core::keep_session(core.clone())))),
         tokio::spawn(watched(core.clone(), tokio::spawn(core::keep_certificate(core.clone())))),
+        tokio::spawn(watched(core.clone(), tokio::spawn(conflicts::keep(core.clone())))),
     ];
     tracing::info!(home = %core.locked.home().path().display(), "agent.started");
     tokio::select! {

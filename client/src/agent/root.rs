@@ -11,9 +11,10 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::inbox::{Inbox, Input};
+use super::inbox::{Inbox, Input, Question};
 use super::meter::Meter;
-use super::view::{Explained, OpenConflict, View};
+use super::thread::Stepped;
+use super::view::View;
 use crate::engine::Event;
 use crate::folder::RelPath;
 use crate::home::RootEntry;
@@ -51,19 +52,17 @@ impl Root {
         self.inbox.control(Input::Barrier(answer)) && answered.await.is_ok()
     }
 
-    /// Asks why a path is as it is; `None` when the engine has ended.
-    pub(crate) async fn explain(&self, path: RelPath) -> Option<Explained> {
+    /// Asks the engine something, on its own thread; `None` when it is not there.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn Stepped) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        if !self.inbox.control(Input::Explain(path, answer)) {
-            return None;
-        }
-        answered.await.ok()
-    }
-
-    /// Asks for the open conflicts; `None` when the engine has ended.
-    pub(crate) async fn conflicts(&self) -> Option<Vec<OpenConflict>> {
-        let (answer, answered) = oneshot::channel();
-        if !self.inbox.control(Input::Conflicts(answer)) {
+        let question = Question(Box::new(move |engine| {
+            // Who asked may have gone.
+            let _gone = answer.send(question(engine));
+        }));
+        if !self.inbox.control(Input::Ask(question)) {
             return None;
         }
         answered.await.ok()

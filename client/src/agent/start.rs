@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quics_meta::Options;
-use quics_types::RootId;
+use quics_types::{EntryId, Place, RootId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -187,5 +187,13 @@ impl Stepped for Engine {
     fn conflicts(&mut self) -> Vec<OpenConflict> {
         let listed = Engine::conflicts(self).into_iter();
         listed.map(|(path, row, conflict)| OpenConflict { path, row, conflict }).collect()
+    }
+
+    fn path_of(&mut self, entry: EntryId) -> Option<RelPath> {
+        Engine::where_is(self, entry)
+    }
+
+    fn taken(&mut self, place: &Place) -> bool {
+        Engine::taken(self, place)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use quics_types::{EntryId, Place};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -34,6 +35,10 @@ pub(crate) trait Stepped: Send {
     fn view(&mut self) -> View;
     fn explain(&mut self, path: &RelPath) -> Explained;
     fn conflicts(&mut self) -> Vec<OpenConflict>;
+    /// Where an entry is or was, as the server's tree has it; `None` for one that is not known.
+    fn path_of(&mut self, entry: EntryId) -> Option<RelPath>;
+    /// Whether something has this place, on the server or on the disk.
+    fn taken(&mut self, place: &Place) -> bool;
 }
 
 /// What carries the engine's actions out. `session` is the newest that the engine was told of.
@@ -122,7 +127,7 @@ fn wait_open<E>(
                     let _gone = answer.send(());
                 }
                 // An engine that is not there has asked for nothing; who asks for an explanation sees that it is gone.
-                Ok(Some(Input::Event(_) | Input::Explain(..) | Input::Conflicts(_) | Input::Wanted(_))) => {}
+                Ok(Some(Input::Event(_) | Input::Ask(_) | Input::Wanted(_))) => {}
             }
         }
     }
@@ -223,13 +228,7 @@ impl<E: Stepped> Thread<E> {
                 self.engine.handle(Event::Connected);
             }
             Input::Wanted(digests) => self.hands.heal(digests),
-            Input::Explain(path, answer) => {
-                // Who asked may have gone.
-                let _gone = answer.send(self.engine.explain(&path));
-            }
-            Input::Conflicts(answer) => {
-                let _gone = answer.send(self.engine.conflicts());
-            }
+            Input::Ask(question) => (question.0)(&mut self.engine),
             Input::Barrier(answer) => {
                 self.show();
                 let _gone = answer.send(());
@@ -313,6 +312,14 @@ mod tests {
 
         fn conflicts(&mut self) -> Vec<OpenConflict> {
             Vec::new()
+        }
+
+        fn path_of(&mut self, _entry: EntryId) -> Option<RelPath> {
+            None
+        }
+
+        fn taken(&mut self, _place: &Place) -> bool {
+            false
         }
 
         fn view(&mut self) -> View {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use quics_types::{Mtime, Name};
+use quics_types::Mtime;
 use rand::Rng as _;
 
+use super::beside::{NUMBERS, beside};
 use super::inbox::Inbox;
 use crate::engine::Event;
 use crate::folder::{DisplacedEdit, RelPath, Spot, Tree};
@@ -17,8 +18,6 @@ const SCAN: Duration = Duration::from_secs(40 * 60);
 const SCAN_UNWATCHED: Duration = Duration::from_secs(60);
 /// The time between two looks at what was displaced.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Names that are tried for one that is brought back.
-const NAMES: u32 = 1000;
 
 /// Has everything looked at from time to time, jittered so that many roots do not do it at once.
 pub(super) async fn scan(inbox: Inbox, limited: Arc<AtomicBool>) {
@@ -76,8 +75,9 @@ fn once(tree: &Tree, device: &str, now: Mtime) -> std::io::Result<Vec<RelPath>> 
 
 fn bring_back(tree: &Tree, edit: &DisplacedEdit, dir: RelPath, device: &str) -> std::io::Result<Option<RelPath>> {
     let original = edit.from.as_ref().map_or(&b"unsaved"[..], |from| from.name.as_bytes());
-    for number in 1..=NAMES {
-        let Some(name) = aside(original, device, number) else { continue };
+    let mark = format!("late edit on {device}");
+    for number in 1..=NUMBERS {
+        let Some(name) = beside(original, &mark, number) else { continue };
         let to = Spot { dir: dir.clone(), name };
         if tree.bring_back(edit, &to)?.is_some() {
             tracing::warn!(path = %to.path(), "displaced.edit_brought_back");
@@ -85,37 +85,4 @@ fn bring_back(tree: &Tree, edit: &DisplacedEdit, dir: RelPath, device: &str) -> 
         }
     }
     Ok(None)
-}
-
-/// A name beside the original: "report (late edit on laptop).odt", with a number from the second on.
-fn aside(original: &[u8], device: &str, number: u32) -> Option<Name> {
-    let device: String = device.chars().filter(|c| !c.is_control() && *c != '/').take(32).collect();
-    let count = if number == 1 { String::new() } else { format!(" {number}") };
-    let mark = format!(" (late edit on {device}{count})");
-    let dot = original.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0 && original.len() - at <= 16);
-    let (stem, ending) = original.split_at(dot.unwrap_or(original.len()));
-    let room = quics_types::limits::NAME_BYTES.checked_sub(mark.len() + ending.len())?;
-    // A name that is text stays text where it is cut.
-    let cut = match std::str::from_utf8(stem) {
-        Ok(text) => text.floor_char_boundary(room),
-        Err(_) => room.min(stem.len()),
-    };
-    Name::new([&stem[..cut], mark.as_bytes(), ending].concat()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_put_beside_a_file_keeps_its_ending_and_fits() {
-        let shown = |original: &[u8], number| aside(original, "lap/top", number).unwrap().to_string();
-        assert_eq!(shown(b"report.odt", 1), "report (late edit on laptop).odt");
-        assert_eq!(shown(b"report.odt", 2), "report (late edit on laptop 2).odt");
-        assert_eq!(shown(b".profile", 1), ".profile (late edit on laptop)");
-        let long = "ü".repeat(127);
-        let name = aside(long.as_bytes(), "laptop", 1).unwrap();
-        assert!(std::str::from_utf8(name.as_bytes()).is_ok());
-        assert!(aside(&[0xff; 255], "laptop", 1).is_some());
-    }
 }

@@ -12,6 +12,7 @@ use rustix::fs::Mode;
 use tokio::net::UnixListener;
 use tonic::transport::{Channel, Endpoint};
 
+mod conflicts;
 mod listing;
 mod server;
 mod socket;

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::listing;
+use super::{conflicts, listing};
 use crate::agent::{Root, Shared, wait};
 use crate::engine::Event;
 
@@ -115,7 +115,8 @@ impl AgentService for Api {
         let root = self.core.root_at(&path)?;
         // `root_at` has just found it by this.
         let relative = root.relative(&path).unwrap_or_default();
-        let explained = root.explain(relative.clone()).await;
+        let asked = relative.clone();
+        let explained = root.ask(move |engine| engine.explain(&asked)).await;
         let explained =
             explained.ok_or_else(|| Status::failed_precondition("this root does not run: see `quics status`"))?;
         let conflict = match (&explained.remote, &explained.conflict) {
@@ -164,7 +165,7 @@ impl AgentService for Api {
     }
 
     async fn list_devices(&self, _: Request<api::ListDevicesRequest>) -> Answer<api::ListDevicesResponse> {
-        let listed = self.core.registry().list_devices(crate::account::call(registry::ListDevicesRequest {})).await;
+        let listed = self.core.registry().list_devices(crate::account::call(registry::ListDevicesRequest::default())).await;
         let listed = listed.map_err(|status| {
             let error = crate::account::Error::of_call(&self.core.account.lock().server, &status);
             Status::from(crate::agent::Error::from(error))
@@ -190,12 +191,65 @@ impl AgentService for Api {
     }
 
     async fn list_conflicts(&self, request: Request<api::ListConflictsRequest>) -> Answer<api::ListConflictsResponse> {
-        let mut conflicts = Vec::new();
+        let mut listed = Vec::new();
         for root in self.core.roots_at(&path(&request.into_inner().path))? {
-            let since = listing::since(&self.core, root.id).await;
-            conflicts.extend(listing::conflicts(&root, &since).await);
+            listed.extend(self.core.conflicts(&root).await);
         }
-        Ok(Response::new(api::ListConflictsResponse { conflicts }))
+        Ok(Response::new(api::ListConflictsResponse { conflicts: listed }))
+    }
+
+    async fn resolve_conflicts(
+        &self,
+        request: Request<api::ResolveConflictsRequest>,
+    ) -> Answer<api::ResolveConflictsResponse> {
+        let request = request.into_inner();
+        let root = conflicts::root(&self.core, &request.root_id)?;
+        Ok(Response::new(self.core.resolve(&root, request).await?))
+    }
+
+    async fn undo_resolution(
+        &self,
+        request: Request<api::UndoResolutionRequest>,
+    ) -> Answer<api::UndoResolutionResponse> {
+        Ok(Response::new(self.core.undo(&request.into_inner().resolution).await?))
+    }
+
+    async fn list_resolutions(
+        &self,
+        request: Request<api::ListResolutionsRequest>,
+    ) -> Answer<api::ListResolutionsResponse> {
+        let mut resolutions = Vec::new();
+        for root in self.core.roots_at(&path(&request.into_inner().path))? {
+            resolutions.extend(self.core.resolutions(&root).await?);
+        }
+        Ok(Response::new(api::ListResolutionsResponse { resolutions }))
+    }
+
+    type ReadContentStream = Pin<Box<dyn Stream<Item = Result<api::ReadContentResponse, Status>> + Send>>;
+
+    async fn read_content(&self, request: Request<api::ReadContentRequest>) -> Answer<Self::ReadContentStream> {
+        Ok(Response::new(conflicts::read(&self.core, request.into_inner())?))
+    }
+
+    type WatchPromptsStream = Pin<Box<dyn Stream<Item = Result<api::WatchPromptsResponse, Status>> + Send>>;
+
+    async fn watch_prompts(&self, _: Request<api::WatchPromptsRequest>) -> Answer<Self::WatchPromptsStream> {
+        Ok(Response::new(conflicts::watch(self.core.clone(), self.stop.clone())))
+    }
+
+    async fn get_settings(&self, request: Request<api::GetSettingsRequest>) -> Answer<api::GetSettingsResponse> {
+        let root = self.core.root_at(&absolute(&request.into_inner().path)?)?;
+        let settings = Some(self.core.conflict_settings(root.id).await?);
+        let root_name = root.entry.lock().name.clone();
+        Ok(Response::new(api::GetSettingsResponse { root_name, settings }))
+    }
+
+    async fn set_settings(&self, request: Request<api::SetSettingsRequest>) -> Answer<api::SetSettingsResponse> {
+        let request = request.into_inner();
+        let root = self.core.root_at(&absolute(&request.path)?)?;
+        let settings = request.settings.ok_or_else(|| Status::invalid_argument("no settings were given"))?;
+        let settings = Some(self.core.set_conflict_settings(&root, settings).await?);
+        Ok(Response::new(api::SetSettingsResponse { settings }))
     }
 
     async fn release_hold(&self, request: Request<api::ReleaseHoldRequest>) -> Answer<api::ReleaseHoldResponse> {

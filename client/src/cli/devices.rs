@@ -52,7 +52,7 @@ struct DeviceJson {
 impl Devices {
     pub(super) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let mut registry = context.registry()?;
-        let listed = registry.client.list_devices(call(ListDevicesRequest {})).await;
+        let listed = registry.client.list_devices(call(ListDevicesRequest::default())).await;
         let mut devices = listed.map_err(|status| registry.refused(&status))?.into_inner().devices;
         devices.sort_by(|a, b| (&a.name, &a.device_id).cmp(&(&b.name, &b.device_id)));
         if let Some(What::Revoke { device, yes }) = self.what {

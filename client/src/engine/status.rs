@@ -1,7 +1,7 @@
 //! What the engine tells people: counts, problems, and why one path is not in sync.
 
 use quics_reconcile::{Conflict, Row, Subject, Value};
-use quics_types::Cursor;
+use quics_types::{Cursor, EntryId, Place};
 
 use super::{Engine, Link};
 use crate::folder::RelPath;
@@ -119,6 +119,17 @@ impl Engine {
         list
     }
 
+    /// Where an entry is or was, as the server's tree has it; `None` for one that is not known.
+    pub fn where_is(&self, entry: EntryId) -> Option<RelPath> {
+        if entry == EntryId::TOP { Some(RelPath::root()) } else { self.remote_path(entry) }
+    }
+
+    /// Whether something has this place, on the server or on the disk.
+    pub fn taken(&self, place: &Place) -> bool {
+        let here = self.trees.node_of(place.parent).and_then(|parent| self.trees.child(parent, &place.name));
+        here.is_some() || self.trees.remote_at(place).is_some()
+    }
+
     /// Why a path is not in sync, or that it is.
     pub fn explain(&mut self, path: &RelPath) -> Explanation {
         let node = self.resolve(path).and_then(|(parent, name)| self.trees.child(parent, &name));
@@ -126,7 +137,7 @@ impl Engine {
         let entry = by_node.or_else(|| {
             let (parent, name) = self.resolve(path)?;
             let parent = self.trees.node(parent)?.entry?;
-            self.trees.remote_at(&quics_types::Place { parent, name })
+            self.trees.remote_at(&Place { parent, name })
         });
         let mut told = Explanation {
             local: node.and_then(|node| self.trees.node(node)?.value.clone()),
@@ -139,7 +150,7 @@ impl Engine {
         told
     }
 
-    fn summary(&self, path: &RelPath, here: bool, entry: Option<quics_types::EntryId>, told: &Explanation) -> String {
+    fn summary(&self, path: &RelPath, here: bool, entry: Option<EntryId>, told: &Explanation) -> String {
         let subject = entry.map(Subject::Entry);
         if let Some(why) = self.problems.get(path) {
             return format!("it {why}");

@@ -1,13 +1,13 @@
 //! Brings a file's content to the server, in one pass over the file.
 
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, fs::File, io, sync::Arc};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use quics_chunks::{ManifestBuilder, Packed};
 use quics_types::{Digest, limits};
 use tokio::task::spawn_blocking;
 
-use super::{Failure, Remote, Transfer, read, read::Piece, upload::Uploader};
+use super::{Failure, Progress, Remote, Transfer, read, read::Piece, upload::Uploader};
 use crate::{
     engine::{IngestFailure, Ingested},
     folder::{Spot, Stat},
@@ -37,61 +37,78 @@ impl<R: Remote> Transfer<R> {
             return Err(IngestFailure::Changed);
         }
         let reading = file.try_clone().map_err(unreadable)?;
-        let mut pieces = Box::pin(read::pieces(reading, before.size));
-        let mut uploader = Uploader::new(self.remote.clone(), self.progress.clone());
-        let mut asking = FuturesUnordered::new();
-        let mut builder = Some(ManifestBuilder::new());
-        let mut manifest = None;
-        let (mut pages, mut group, mut group_bytes) = (Vec::new(), Vec::new(), 0);
-        let (mut seen, mut size, mut ended) = (HashSet::new(), 0u64, false);
-        loop {
-            tokio::select! {
-                Some(missing) = asking.next() => uploader.send(missing?).await.map_err(failed)?,
-                batch = pieces.next(), if !ended && asking.len() < ASKING => {
-                    let batch = batch.transpose().map_err(unreadable)?;
-                    ended = batch.is_none();
-                    for piece in batch.into_iter().flatten() {
-                        let length = piece.data.len();
-                        size += length as u64;
-                        self.progress.scanned(length);
-                        if let Some(builder) = &mut builder {
-                            // Never above the limit of a chunk.
-                            builder.push(piece.digest, length as u32, &mut pages).map_err(impossible)?;
-                        }
-                        if remember(&mut seen, piece.digest) {
-                            group_bytes += length;
-                            group.push(piece);
-                        }
-                    }
-                    if size > before.size || ended && size < before.size {
-                        return Err(IngestFailure::Changed);
-                    }
-                    // The last pages go with the last chunks: a small file is one question.
-                    if let Some(builder) = builder.take_if(|_| ended) {
-                        manifest = Some(builder.finish(&mut pages).map_err(impossible)?);
-                    }
-                    for (digest, data) in pages.drain(..) {
-                        group_bytes += data.len();
-                        group.push(Piece { digest, data });
-                    }
-                    if group_bytes >= ASK_BYTES || ended && !group.is_empty() {
-                        group_bytes = 0;
-                        asking.push(ask(self.remote.clone(), std::mem::take(&mut group)));
-                    }
-                }
-                else => break,
-            }
-        }
-        let manifest = manifest.ok_or(IngestFailure::Changed)?;
-        uploader.finish().await.map_err(failed)?;
+        let content = send(&self.remote, &self.progress, reading, before.size).await?;
         let (tree, spot) = (self.tree.clone(), at.clone());
         let (after, there) = blocking(move || Ok((tree.look_at(&file)?, tree.look(&spot)?))).await?;
         // The change time as well: a write whose modification time was set back shows in it.
         if after != before || there != Some(after) {
             return Err(IngestFailure::Changed);
         }
-        Ok(Ingested { content: manifest.content, size, stat: after })
+        Ok(Ingested { content, size: before.size, stat: after })
     }
+}
+
+/// Cuts and hashes a file of `size` bytes and brings to the server what it lacks of it, durably. Gives the content's id.
+///
+/// # Errors
+/// [`IngestFailure::Changed`] when the file has another size; the others say themselves.
+///
+/// # Cancel safety
+/// As [`Transfer::ingest`].
+pub async fn send<R: Remote>(
+    remote: &R,
+    progress: &Arc<Progress>,
+    file: File,
+    size: u64,
+) -> Result<Digest, IngestFailure> {
+    let mut pieces = Box::pin(read::pieces(file, size));
+    let mut uploader = Uploader::new(remote.clone(), progress.clone());
+    let mut asking = FuturesUnordered::new();
+    let mut builder = Some(ManifestBuilder::new());
+    let mut manifest = None;
+    let (mut pages, mut group, mut group_bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut seen, mut came, mut ended) = (HashSet::new(), 0u64, false);
+    loop {
+        tokio::select! {
+            Some(missing) = asking.next() => uploader.send(missing?).await.map_err(failed)?,
+            batch = pieces.next(), if !ended && asking.len() < ASKING => {
+                let batch = batch.transpose().map_err(unreadable)?;
+                ended = batch.is_none();
+                for piece in batch.into_iter().flatten() {
+                    let length = piece.data.len();
+                    came += length as u64;
+                    progress.scanned(length);
+                    if let Some(builder) = &mut builder {
+                        // Never above the limit of a chunk.
+                        builder.push(piece.digest, length as u32, &mut pages).map_err(impossible)?;
+                    }
+                    if remember(&mut seen, piece.digest) {
+                        group_bytes += length;
+                        group.push(piece);
+                    }
+                }
+                if came > size || ended && came < size {
+                    return Err(IngestFailure::Changed);
+                }
+                // The last pages go with the last chunks: a small file is one question.
+                if let Some(builder) = builder.take_if(|_| ended) {
+                    manifest = Some(builder.finish(&mut pages).map_err(impossible)?);
+                }
+                for (digest, data) in pages.drain(..) {
+                    group_bytes += data.len();
+                    group.push(Piece { digest, data });
+                }
+                if group_bytes >= ASK_BYTES || ended && !group.is_empty() {
+                    group_bytes = 0;
+                    asking.push(ask(remote.clone(), std::mem::take(&mut group)));
+                }
+            }
+            else => break,
+        }
+    }
+    let manifest = manifest.ok_or(IngestFailure::Changed)?;
+    uploader.finish().await.map_err(failed)?;
+    Ok(manifest.content)
 }
 
 /// Whether a digest is new. What is remembered is bounded: then it starts anew.

@@ -5,6 +5,7 @@
 //! restore: what the server lost to damage -> a local file that has it -> Upload
 //! fetch:  pages of the manifest -> what is here already (an earlier attempt, a similar file) -> Fetch, several in
 //!         flight -> verify, write -> sync -> rename
+//! stream: pages of the manifest -> what a local file has, else Fetch -> verify -> in order to whoever reads
 //! ```
 //!
 //! # Invariants
@@ -26,6 +27,7 @@ mod progress;
 mod read;
 mod remote;
 mod restore;
+mod stream;
 mod turns;
 mod upload;
 
@@ -40,9 +42,11 @@ use tonic::{
 use crate::folder::Tree;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 
+pub use ingest::send;
 pub use progress::{Counts, Progress};
 pub use remote::{Failure, Remote, Server};
 pub use restore::RestoreFailure;
+pub use stream::stream;
 
 /// Moves contents between one folder and the server. Cheap to clone; its calls may run side by side.
 #[derive(Debug, Clone)]

@@ -33,7 +33,7 @@ async fn an_expired_certificate_is_renewed_and_does_nothing_else() {
     assert!(renewed.not_after() > SystemTime::now() && renewed.subject() == device.identity.subject());
     assert!(!services.registry.is_empty());
     let mut client = RegistryServiceClient::new(registry.channel(&renewed.tls().unwrap()));
-    client.list_devices(proto::ListDevicesRequest {}).await.unwrap();
+    client.list_devices(proto::ListDevicesRequest::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +105,7 @@ async fn a_new_key_takes_over_and_the_former_one_ends_with_its_first_use() {
     let refused = enrol::renew(&device.channel, &device.identity).await.unwrap_err();
     assert!(matches!(refused, enrol::Error::Failed(ref status) if status.code() == Code::Unauthenticated), "{refused}");
     let mut former = device.client.clone();
-    assert_eq!(former.list_devices(proto::ListDevicesRequest {}).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(former.list_devices(proto::ListDevicesRequest::default()).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
 /// Calls everything but Enrol; gives the codes.
@@ -119,7 +119,7 @@ async fn call_everything(mut client: Client) -> Vec<(&'static str, Code)> {
         ("renew", code(client.renew(proto::RenewRequest { certificate_request: csr }).await.map(drop))),
         ("create_ticket", code(client.create_ticket(proto::CreateTicketRequest {}).await.map(drop))),
         ("get_services", code(client.get_services(proto::GetServicesRequest {}).await.map(drop))),
-        ("list_devices", code(client.list_devices(proto::ListDevicesRequest {}).await.map(drop))),
+        ("list_devices", code(client.list_devices(proto::ListDevicesRequest::default()).await.map(drop))),
         ("revoke", code(client.revoke_device(proto::RevokeDeviceRequest { device_id: id.clone() }).await.map(drop))),
         ("create_root", code(client.create_root(root).await.map(drop))),
         ("list_roots", code(client.list_roots(proto::ListRootsRequest {}).await.map(drop))),
@@ -169,7 +169,7 @@ async fn two_cas_are_trusted_while_one_replaces_the_other() {
     // A certificate of the old CA is taken in the handshake; that its device is not known here is another matter.
     let known = device.identity.trusting(joined.identity.trust().to_vec()).unwrap();
     let mut client = Client::new(new.channel(&known.tls().unwrap()));
-    let refused = client.list_devices(proto::ListDevicesRequest {}).await.unwrap_err();
+    let refused = client.list_devices(proto::ListDevicesRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 

@@ -24,7 +24,7 @@ async fn a_restart_keeps_everything() {
 
     let registry = registry.restart().await;
     let mut again = crate::support::Client::new(registry.channel(&device.identity.tls().unwrap()));
-    let devices = again.list_devices(proto::ListDevicesRequest {}).await.unwrap().into_inner().devices;
+    let devices = again.list_devices(proto::ListDevicesRequest::default()).await.unwrap().into_inner().devices;
     let roots = again.list_roots(proto::ListRootsRequest {}).await.unwrap().into_inner().roots;
     assert_eq!((devices, roots), (before_devices, before_roots));
     assert!(registry.service_ticket().secret.matches(service_secret.expose()));

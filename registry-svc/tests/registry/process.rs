@@ -69,7 +69,7 @@ async fn what_was_answered_survives_a_kill() {
     let name = quics_kit::names::Service::Registry.server_name();
     let channel = quics_quic::Channel::new(quics_quic::ChannelConfig::new(address, name, tls));
     let mut client = crate::support::Client::new(channel);
-    let devices = client.list_devices(proto::ListDevicesRequest {}).await.unwrap().into_inner().devices;
+    let devices = client.list_devices(proto::ListDevicesRequest::default()).await.unwrap().into_inner().devices;
     assert_eq!(devices.len(), 2);
 
     terminate(&second.child);

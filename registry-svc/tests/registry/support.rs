@@ -199,7 +199,7 @@ impl Device {
     }
 
     pub(crate) async fn list_devices(&mut self) -> Result<Vec<proto::Device>, tonic::Status> {
-        Ok(self.client.list_devices(proto::ListDevicesRequest {}).await?.into_inner().devices)
+        Ok(self.client.list_devices(proto::ListDevicesRequest::default()).await?.into_inner().devices)
     }
 
     pub(crate) async fn create_root(
