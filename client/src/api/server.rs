@@ -191,9 +191,16 @@ impl AgentService for Api {
     }
 
     async fn list_conflicts(&self, request: Request<api::ListConflictsRequest>) -> Answer<api::ListConflictsResponse> {
+        let request = request.into_inner();
+        let asked = path(&request.path);
         let mut listed = Vec::new();
-        for root in self.core.roots_at(&path(&request.into_inner().path))? {
+        for root in self.core.roots_at(&asked)? {
             listed.extend(self.core.conflicts(&root).await);
+            if let (true, Some(relative)) = (request.over, root.relative(&asked))
+                && !listed.iter().any(|listed| listed.path == request.path)
+            {
+                listed.extend(self.core.last_conflict(&root, relative).await);
+            }
         }
         Ok(Response::new(api::ListConflictsResponse { conflicts: listed }))
     }

@@ -14,12 +14,14 @@ mod add;
 mod agent;
 mod clone;
 mod completions;
+mod config;
 mod conflicts;
 mod context;
 mod detach;
 mod devices;
 mod explain;
 mod failure;
+mod files;
 mod hold;
 mod join;
 mod leave;
@@ -28,7 +30,9 @@ mod password;
 mod pause;
 mod progress;
 mod rescan;
+mod resolve;
 mod roots;
+mod sides;
 mod status;
 mod ticket;
 
@@ -92,6 +96,8 @@ enum Command {
     Devices(devices::Devices),
     Ticket(ticket::Ticket),
     Conflicts(conflicts::Conflicts),
+    Resolve(resolve::Resolve),
+    Config(config::Config),
     Hold(hold::Hold),
     Agent(agent::Agent),
     Completions(completions::Completions),
@@ -151,6 +157,8 @@ fn run(cli: Cli) -> Result<u8, Failure> {
             Command::Devices(command) => command.run(&context).await,
             Command::Ticket(command) => command.run(&context).await,
             Command::Conflicts(command) => command.run(&context).await,
+            Command::Resolve(command) => command.run(&context).await,
+            Command::Config(command) => command.run(&context).await,
             Command::Hold(command) => command.run(&context).await,
             Command::Agent(command) => command.run(&context).await,
             Command::Completions(_) => Ok(failure::DONE),

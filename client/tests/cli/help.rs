@@ -2,7 +2,7 @@
 
 use crate::world::World;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "join",
     "leave",
     "add",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 17] = [
     "devices",
     "ticket",
     "conflicts",
+    "resolve",
+    "config",
     "hold",
     "agent",
     "completions",

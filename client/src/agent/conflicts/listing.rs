@@ -50,18 +50,32 @@ impl Core {
         listed
     }
 
+    /// The last conflict of the entry at a path, open or over; `None` if there never was one, or the server cannot say.
+    pub(crate) async fn last_conflict(&self, root: &Arc<Root>, path: RelPath) -> Option<api::ListedConflict> {
+        let asked = path.clone();
+        let row = root.ask(move |engine| engine.explain(&asked).remote).await??;
+        let request = sync::GetConflictRequest {
+            root_id: Bytes::copy_from_slice(root.id.as_bytes()),
+            entry_id: Bytes::copy_from_slice(row.id.as_bytes()),
+        };
+        match self.sync_client().get_conflict(crate::account::call(request)).await {
+            Ok(answer) => {
+                let state = answer.into_inner().conflict?;
+                self.dress(root, vec![Found { path, row: (&row).into(), state }]).await.pop()
+            }
+            Err(status) => {
+                tracing::debug!(%status, "conflict.unknown");
+                None
+            }
+        }
+    }
+
     /// Adds names, paths and rights.
     pub(super) async fn dress(&self, root: &Arc<Root>, found: Vec<Found>) -> Vec<api::ListedConflict> {
         if found.is_empty() {
             return Vec::new();
         }
-        let devices: Vec<Bytes> = found
-            .iter()
-            .flat_map(|found| {
-                let sides = found.state.candidates.iter().map(|candidate| candidate.device_id.clone());
-                sides.chain(Some(found.row.device_id.clone()).filter(|id| !id.is_empty()))
-            })
-            .collect();
+        let devices: Vec<Bytes> = found.iter().flat_map(devices).filter(|id| !id.is_empty()).collect();
         let names = self.names(root.id, &devices).await;
         let settings = self.known_settings(root.id).await;
         let seconds = second_names(root, &found, &names).await;
@@ -82,14 +96,15 @@ impl Core {
                 root_name: entry.name.clone(),
                 path: Bytes::copy_from_slice(path.as_os_str().as_bytes()),
                 since: found.state.opened_at,
-                row: Some(found.row),
-                conflict: Some(found.state),
                 author,
                 sides,
                 group_id: String::new(),
                 group_path: Bytes::new(),
+                answered: found.state.resolution.as_ref().map(|it| super::news::answered(it, &names)).unwrap_or_default(),
                 may_answer: may_answer(entry.role, settings.as_ref(), involved),
                 root_length: u32::try_from(entry.path.as_os_str().len()).unwrap_or(u32::MAX),
+                row: Some(found.row),
+                conflict: Some(found.state),
             }
         };
         tracing::trace!(device = %account.device, count = found.len(), "conflicts.listed");
@@ -121,6 +136,17 @@ impl Core {
             missed: false,
         })
     }
+}
+
+/// The devices that a conflict names.
+fn devices(found: &Found) -> Vec<Bytes> {
+    let mut all: Vec<Bytes> = found.state.candidates.iter().map(|candidate| candidate.device_id.clone()).collect();
+    all.push(found.row.device_id.clone());
+    if let Some(resolution) = &found.state.resolution {
+        all.push(resolution.device_id.clone());
+        all.extend(resolution.chosen.as_ref().map(|chosen| chosen.device_id.clone()));
+    }
+    all
 }
 
 /// The revision that a prompt is about.

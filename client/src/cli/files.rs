@@ -1,0 +1,162 @@
+//! Copies of contents for the person: where they want one, and for their own tools.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use quics_proto::agent::v1::ReadContentRequest;
+use quics_proto::common::v1 as common;
+
+use super::{Context, Failure};
+use crate::api;
+use crate::text::path;
+
+/// Reads a content of at most `limit` bytes; `None` for a longer one.
+pub(super) async fn read(
+    agent: &mut api::Client,
+    request: ReadContentRequest,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, Failure> {
+    if request.file.as_ref().is_some_and(|file| file.size > limit as u64) {
+        return Ok(None);
+    }
+    head(agent, request, limit).await.map(Some)
+}
+
+/// Reads the beginning of a content: `limit` bytes, or all if it is shorter.
+pub(super) async fn head(
+    agent: &mut api::Client,
+    request: ReadContentRequest,
+    limit: usize,
+) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let mut stream = agent.read_content(request).await?.into_inner();
+    while bytes.len() < limit
+        && let Some(piece) = stream.message().await?
+    {
+        bytes.extend_from_slice(&piece.data);
+    }
+    bytes.truncate(limit);
+    Ok(bytes)
+}
+
+/// Writes a content into a new file; what is left of a failed attempt is removed.
+///
+/// # Errors
+/// One sentence; a file that exists is left as it is.
+pub(super) async fn write(agent: &mut api::Client, request: ReadContentRequest, at: &Path) -> Result<(), Failure> {
+    let mut file = create(at)?;
+    let written = copy(agent, request, &mut file, at).await;
+    if written.is_err() {
+        // It was made by this call.
+        if let Err(error) = std::fs::remove_file(at) {
+            tracing::debug!(%error, "file.stays");
+        }
+    }
+    written
+}
+
+/// Makes a new symbolic link.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn link(target: &[u8], at: &Path) -> Result<(), Failure> {
+    let target = std::ffi::OsStr::from_bytes(target);
+    std::os::unix::fs::symlink(target, at).map_err(|error| wrong("make", at, &error))
+}
+
+async fn copy(
+    agent: &mut api::Client,
+    request: ReadContentRequest,
+    file: &mut File,
+    at: &Path,
+) -> Result<(), Failure> {
+    let mut stream = agent.read_content(request).await?.into_inner();
+    while let Some(piece) = stream.message().await? {
+        file.write_all(&piece.data).map_err(|error| wrong("write", at, &error))?;
+    }
+    file.sync_all().map_err(|error| wrong("write", at, &error))
+}
+
+fn create(at: &Path) -> Result<File, Failure> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(at);
+    opened.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::new(format!("{} exists already: give another path, or remove it first", path(at)))
+        }
+        _ => wrong("make", at, &error),
+    })
+}
+
+fn wrong(action: &str, at: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot {action} {}: {error}", path(at)))
+}
+
+/// A directory below the home for the copies that a person's tools work on; it goes when this is dropped.
+pub(super) struct Workbench {
+    directory: PathBuf,
+    /// The file's own name, so that tools see what it is.
+    name: PathBuf,
+}
+
+impl Workbench {
+    /// Makes one, for a file of this name.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn new(context: &Context, name: &[u8]) -> Result<Self, Failure> {
+        let mark = data_encoding::HEXLOWER.encode(&quics_kit::random::bytes::<8>());
+        let directory = context.home.path().join("merge").join(mark);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.map_err(|error| wrong("make", &directory, &error))?;
+        Ok(Self { directory, name: PathBuf::from(std::ffi::OsStr::from_bytes(name)) })
+    }
+
+    /// The place of a side's copy.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn place(&self, side: &str) -> Result<PathBuf, Failure> {
+        let directory = self.directory.join(side);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.map_err(|error| wrong("make", &directory, &error))?;
+        Ok(directory.join(&self.name))
+    }
+
+    /// Writes a copy, and gives its path.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn put(&self, side: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
+        let at = self.place(side)?;
+        create(&at)?.write_all(bytes).map_err(|error| wrong("write", &at, &error))?;
+        Ok(at)
+    }
+}
+
+impl Drop for Workbench {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
+            tracing::warn!(%error, directory = %path(&self.directory), "workbench.stays");
+        }
+    }
+}
+
+/// Reads a file of at most `limit` bytes; `None` for a longer one.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn load(at: &Path, limit: usize) -> Result<Option<Bytes>, Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(at).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|error| wrong("read", at, &error))?;
+    Ok((bytes.len() <= limit).then(|| bytes.into()))
+}
+
+/// What to ask the agent for a file's bytes; `like` may have some of them.
+pub(super) fn request(root: &Bytes, file: &common::File, like: &Bytes) -> ReadContentRequest {
+    ReadContentRequest { root_id: root.clone(), file: Some(file.clone()), like: like.clone() }
+}

@@ -1,0 +1,182 @@
+//! Merged versions: of texts whose changes do not touch each other, by a person's editor or merge tool.
+//!
+//! All of it happens in a directory below the home; the synced folder sees the result only as the answer's new version.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::api;
+use crate::cli::files::{self, Workbench};
+use crate::cli::sides::{Conflict, Side, file};
+use crate::cli::{Context, Failure};
+use crate::merge::{self, Labels, Merged, TEXT_BYTES};
+use crate::text;
+
+/// The texts of a conflict between the server and one candidate.
+pub(super) struct Texts {
+    pub(super) server: Vec<u8>,
+    /// Empty where both made it anew.
+    pub(super) base: Vec<u8>,
+    pub(super) other: Vec<u8>,
+    label: String,
+}
+
+impl Texts {
+    /// The three-way merge.
+    pub(super) fn merge(&self) -> Merged {
+        let labels = Labels { server: "the server's", base: "before", other: &self.label };
+        merge::merge(&self.base, &self.server, &self.other, labels)
+    }
+}
+
+/// Reads the texts of the server and a candidate; `None` where they are no texts, or too long.
+pub(super) async fn texts(
+    agent: &mut api::Client,
+    conflict: &Conflict,
+    side: &Side,
+) -> Result<Option<Texts>, Failure> {
+    let (Some(server), Some(other)) = (conflict.server().file(), side.file()) else { return Ok(None) };
+    let mut sides = Vec::new();
+    for file in [Some(server), file(side.base.as_ref()), Some(other)] {
+        let Some(file) = file else {
+            sides.push(Vec::new());
+            continue;
+        };
+        let request = files::request(&conflict.listed.root_id, file, &conflict.listed.path);
+        match files::read(agent, request, TEXT_BYTES).await? {
+            Some(bytes) if merge::is_text(&bytes) => sides.push(bytes),
+            _ => return Ok(None),
+        }
+    }
+    let label = side.author.as_ref().map(crate::agent::conflicts::label).unwrap_or_default();
+    Ok(match <[Vec<u8>; 3]>::try_from(sides) {
+        Ok([server, base, other]) => Some(Texts { server, base, other, label: format!("{label}'s") }),
+        Err(_) => None,
+    })
+}
+
+/// The candidate that is merged with the server's version: this device's, or the only one.
+pub(super) fn partner(conflict: &Conflict) -> Option<&Side> {
+    let files: Vec<&Side> = conflict.candidates().iter().filter(|side| side.file().is_some()).collect();
+    let own = files.iter().find(|side| side.author.as_ref().is_some_and(|author| author.own));
+    match (files.as_slice(), own) {
+        ([only], _) => Some(only),
+        (_, own) => own.copied(),
+    }
+}
+
+type Made = Result<(Workbench, PathBuf), String>;
+
+/// Makes a merged version, with a tool where one is given. The inner error is the sentence that says why not.
+pub(super) async fn merge(
+    context: &Context,
+    agent: &mut api::Client,
+    conflict: &Conflict,
+    tool: Option<&str>,
+) -> Result<Made, Failure> {
+    let Some(side) = partner(conflict) else {
+        return Ok(Err("there are not two files to merge: keep one side, or give --file".to_owned()));
+    };
+    let texts = texts(agent, conflict, side).await?;
+    if let Some(tool) = tool {
+        return with_tool(context, agent, conflict, side, texts.as_ref(), tool).await;
+    }
+    let Some(texts) = texts else {
+        return Ok(Err("these are no texts that can be merged: keep one side, or give --file or --tool".to_owned()));
+    };
+    match texts.merge() {
+        Merged::Clean(text) => {
+            let bench = Workbench::new(context, name(conflict))?;
+            let merged = bench.put("merged", &text)?;
+            Ok(Ok((bench, merged)))
+        }
+        Merged::Marked { places, .. } => Ok(Err(format!(
+            "the changes touch each other in {}: run `quics resolve` on a terminal, or give --file or --tool",
+            text::count(places as u64, "place")
+        ))),
+    }
+}
+
+/// Lets a person's tool make the merged version.
+pub(super) async fn with_tool(
+    context: &Context,
+    agent: &mut api::Client,
+    conflict: &Conflict,
+    side: &Side,
+    texts: Option<&Texts>,
+    tool: &str,
+) -> Result<Made, Failure> {
+    let bench = Workbench::new(context, name(conflict))?;
+    let mut variables: Vec<(&str, PathBuf)> = Vec::new();
+    for (variable, place, file) in [
+        ("SERVER", "server", conflict.server().file()),
+        ("BASE", "base", file(side.base.as_ref())),
+        ("MINE", "mine", side.file()),
+    ] {
+        let at = bench.place(place)?;
+        match file {
+            Some(file) => {
+                let request = files::request(&conflict.listed.root_id, file, &conflict.listed.path);
+                files::write(agent, request, &at).await?;
+            }
+            None => drop(bench.put(place, b"")?),
+        }
+        variables.push((variable, at));
+    }
+    let merged = match texts.map(Texts::merge) {
+        Some(Merged::Clean(text) | Merged::Marked { text, .. }) => bench.put("merged", &text)?,
+        // Whatever the tool makes of it is written there; the server's version is what it begins with.
+        None => {
+            let at = bench.place("merged")?;
+            if let Some(file) = conflict.server().file() {
+                let request = files::request(&conflict.listed.root_id, file, &conflict.listed.path);
+                files::write(agent, request, &at).await?;
+            }
+            at
+        }
+    };
+    variables.push(("MERGED", merged.clone()));
+    // A tool that names no file gets them as people's tools take them: theirs, the result, mine.
+    let command = if tool.contains('$') { tool.to_owned() } else { format!("{tool} \"$SERVER\" \"$MERGED\" \"$MINE\"") };
+    let status = Command::new("sh").arg("-c").arg(&command).envs(variables).status();
+    let status = status.map_err(|error| Failure::new(format!("cannot start the merge tool: {error}")))?;
+    if !status.success() {
+        return Ok(Err(format!("the merge tool failed ({status}): nothing was changed")));
+    }
+    Ok(check(&merged, texts)?.map(|()| (bench, merged)))
+}
+
+/// Opens a merge with its markers in the person's editor.
+pub(super) fn with_editor(context: &Context, conflict: &Conflict, texts: &Texts) -> Result<Made, Failure> {
+    let bench = Workbench::new(context, name(conflict))?;
+    let (Merged::Clean(text) | Merged::Marked { text, .. }) = texts.merge();
+    let merged = bench.put("merged", &text)?;
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into());
+    // The variables may hold arguments, as everywhere.
+    let mut command = editor;
+    command.push(" \"$1\"");
+    let status = Command::new("sh").arg("-c").arg(command).arg("sh").arg(&merged).status();
+    let status = status.map_err(|error| Failure::new(format!("cannot start the editor: {error}")))?;
+    if !status.success() {
+        return Ok(Err(format!("the editor failed ({status}): nothing was changed")));
+    }
+    Ok(check(&merged, Some(texts))?.map(|()| (bench, merged)))
+}
+
+/// Looks whether a merged version has markers left. The inner error is the sentence that says so.
+fn check(merged: &Path, texts: Option<&Texts>) -> Result<Result<(), String>, Failure> {
+    let Some(texts) = texts else { return Ok(Ok(())) };
+    let left = files::load(merged, 4 * TEXT_BYTES)?
+        .is_some_and(|text| merge::new_markers(&text, &[&texts.server, &texts.base, &texts.other]));
+    if left {
+        return Ok(Err("the merged version has markers left (<<<<<<<, =======, >>>>>>>): nothing was changed".to_owned()));
+    }
+    Ok(Ok(()))
+}
+
+/// The entry's name.
+fn name(conflict: &Conflict) -> &[u8] {
+    let path = conflict.relative();
+    path.iter().rposition(|byte| *byte == b'/').map_or(path, |at| &path[at + 1..])
+}

@@ -1,0 +1,105 @@
+//! A conflict on the terminal: who, when, how large, and what differs.
+
+use console::style;
+
+use super::merging::{self, Texts};
+use crate::api;
+use crate::cli::sides::{Conflict, Side};
+use crate::cli::{Failure, files, output};
+use crate::merge::{self, Mark};
+use crate::text;
+
+/// Lines of a difference that are shown at first.
+pub(super) const LINES: usize = 40;
+/// The part of a picture in which its dimensions are looked for.
+const HEAD: usize = 256 << 10;
+/// Columns of a tab.
+const TAB: usize = 4;
+
+/// Shows the sides of a conflict.
+pub(super) async fn sides(agent: &mut api::Client, conflict: &Conflict) -> Result<(), Failure> {
+    for (index, side) in conflict.sides.iter().enumerate() {
+        let mut what = side.what();
+        if let Some(dimensions) = dimensions(agent, conflict, side).await? {
+            what = format!("{what}, {dimensions}");
+        }
+        output::line(format_args!("  {}  {}: {what}", index + 1, style(side.name()).bold()))?;
+    }
+    Ok(())
+}
+
+/// The dimensions of a picture.
+async fn dimensions(agent: &mut api::Client, conflict: &Conflict, side: &Side) -> Result<Option<String>, Failure> {
+    let Some(file) = side.file().filter(|_| is_picture(conflict.relative())) else { return Ok(None) };
+    let request = files::request(&conflict.listed.root_id, file, &conflict.listed.path);
+    // A courtesy: where it cannot be had now, the size has to do.
+    let Ok(head) = files::head(agent, request, HEAD).await else { return Ok(None) };
+    Ok(imagesize::blob_size(&head).ok().map(|size| format!("{} × {} pixels", size.width, size.height)))
+}
+
+fn is_picture(path: &[u8]) -> bool {
+    const ENDINGS: [&str; 10] = ["avif", "bmp", "gif", "heic", "heif", "jpeg", "jpg", "png", "tiff", "webp"];
+    let Some(dot) = path.iter().rposition(|byte| *byte == b'.') else { return false };
+    let ending = &path[dot + 1..];
+    ENDINGS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(ending))
+}
+
+/// Shows what differs between the server's text and a candidate's, at most `lines` lines of it, and gives the texts.
+/// Where both changed a common text, what each changed is shown.
+pub(super) async fn difference(
+    agent: &mut api::Client,
+    conflict: &Conflict,
+    lines: usize,
+) -> Result<Option<Texts>, Failure> {
+    let Some(side) = merging::partner(conflict) else { return Ok(None) };
+    let Some(texts) = merging::texts(agent, conflict, side).await? else { return Ok(None) };
+    let (server, other) = (conflict.server().name(), side.name());
+    if side.base.is_some() {
+        print(&format!("What {server} changed:"), &texts.base, &texts.server, lines)?;
+        print(&format!("What {other} changed:"), &texts.base, &texts.other, lines)?;
+    } else {
+        print(&format!("From {server} to {other}:"), &texts.server, &texts.other, lines)?;
+    }
+    Ok(Some(texts))
+}
+
+fn print(title: &str, before: &[u8], after: &[u8], lines: usize) -> Result<(), Failure> {
+    let diff = merge::diff(before, after);
+    output::line(format_args!("  {}", style(title).dim()))?;
+    for line in diff.iter().take(lines) {
+        let shown = safe(line.text);
+        let shown = match line.mark {
+            Mark::Same => format!("    {shown}"),
+            Mark::Gap => "  …".to_owned(),
+            Mark::Removed => style(format!("  - {shown}")).red().to_string(),
+            Mark::Added => style(format!("  + {shown}")).green().to_string(),
+        };
+        output::line(shown)?;
+    }
+    if diff.len() > lines {
+        output::line(format_args!("  … and {} (d shows all)", text::count((diff.len() - lines) as u64, "more line")))?;
+    }
+    Ok(())
+}
+
+/// A line of a text that cannot drive the terminal; its tabs stay tabs.
+fn safe(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let parts: Vec<String> = text.split('\t').map(text::line).collect();
+    parts.join(&" ".repeat(TAB))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_drive_the_terminal_and_keeps_its_tabs() {
+        assert_eq!(safe(b"a\tb\x1b[31m\xff"), "a    b\\u{1b}[31m\u{fffd}");
+    }
+
+    #[test]
+    fn pictures_are_known_by_their_ending() {
+        assert!(is_picture(b"a/b.JPG") && is_picture(b"x.png") && !is_picture(b"png") && !is_picture(b"x.txt"));
+    }
+}
