@@ -109,6 +109,7 @@ pub(crate) fn listed((id, whole): &(ResolutionId, ResolutionEntry)) -> sync::Lis
         resolved_at: moment(whole.resolved_at),
         entry_ids: whole.entries.iter().map(|id| entry_id(*id)).collect(),
         undone: whole.undone_by.is_some(),
+        undoes_resolution_id: whole.undoes.map(resolution_id).unwrap_or_default(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use quics_proto::agent::v1::{
-    Connection, GetStatusRequest, RootState, RootStatus, Status as AgentStatus, WatchStatusRequest,
+    Connection, GetStatusRequest, RootState, RootStatus, Status as AgentStatus, WatchPromptsRequest,
+    WatchPromptsResponse, WatchStatusRequest,
 };
 use serde::Serialize;
 
@@ -96,6 +97,20 @@ struct ProgressJson {
     receive_total_bytes: u64,
 }
 
+/// News of a conflict, between the statuses.
+#[derive(Serialize)]
+struct NewsJson {
+    prompt: PromptJson,
+}
+
+#[derive(Serialize)]
+struct PromptJson {
+    #[serde(flatten)]
+    path: output::PathJson,
+    asked: bool,
+    text: String,
+}
+
 #[derive(Serialize)]
 struct CursorJson {
     epoch: String,
@@ -153,9 +168,26 @@ impl Status {
     ) -> Result<u8, Failure> {
         let terminal = console::Term::stdout();
         let redraws = terminal.is_term() && !self.json;
+        let mut prompts = agent.watch_prompts(WatchPromptsRequest {}).await?.into_inner();
         let mut stream = agent.watch_status(WatchStatusRequest {}).await?.into_inner();
         let mut lines = 0;
-        while let Some(told) = stream.message().await? {
+        loop {
+            let told = tokio::select! {
+                told = stream.message() => told?,
+                prompt = prompts.message() => {
+                    if let Some(prompt) = prompt?
+                        && concerns(&prompt, only.as_deref())
+                    {
+                        // It stays above the status, which is drawn anew below it.
+                        if redraws {
+                            terminal.clear_last_lines(std::mem::take(&mut lines))?;
+                        }
+                        self.tell(&prompt)?;
+                    }
+                    continue;
+                }
+            };
+            let Some(told) = told else { break };
             let status = narrow(told.status.unwrap_or_default(), only.clone())?;
             if self.json {
                 output::json_line(&read(&status))?;
@@ -177,6 +209,32 @@ impl Status {
         let home = crate::text::path(context.home.path());
         Err(Failure::new(format!("the agent of {home} has stopped")))
     }
+}
+
+impl Status {
+    /// Shows news of a conflict.
+    fn tell(&self, prompt: &WatchPromptsResponse) -> Result<(), Failure> {
+        let conflict = prompt.conflict.clone().unwrap_or_default();
+        if self.json {
+            let path = output::PathJson::new(&conflict.path);
+            output::json_line(&NewsJson { prompt: PromptJson { path, asked: prompt.asked, text: prompt.text.clone() } })?;
+        } else {
+            let at = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+            output::line(format_args!("{at}  {}", crate::text::line(&prompt.text)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether news are about something that is shown.
+fn concerns(prompt: &WatchPromptsResponse, only: Option<&std::path::Path>) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let Some(conflict) = &prompt.conflict else { return false };
+    only.is_none_or(|only| {
+        let top = conflict.path.get(..conflict.root_length as usize).unwrap_or_default();
+        only.starts_with(std::ffi::OsStr::from_bytes(top))
+    })
 }
 
 /// Leaves only the root that holds the path, where one was given.

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{
     program::{Daemon, Program, output, printed},
     server::Stack,
+    terminal::Terminal,
     wait,
 };
 
@@ -108,6 +109,14 @@ impl Device {
     pub fn json<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<serde_json::Value> {
         let text = self.quics(arguments)?;
         serde_json::from_str(&text).with_context(|| format!("this is no JSON: {text}"))
+    }
+
+    /// Starts a `quics` command for this device at a terminal, where somebody reads and types.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn at_terminal<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<Terminal> {
+        Terminal::start(self.command(arguments))
     }
 
     /// Starts the agent and waits until it answers.

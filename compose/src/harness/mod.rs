@@ -23,6 +23,7 @@ pub mod process;
 mod program;
 mod scratch;
 mod server;
+mod terminal;
 pub mod tree;
 pub mod wait;
 
@@ -30,3 +31,4 @@ pub use device::Device;
 pub use program::{Daemon, Program, feed, output, printed};
 pub use scratch::Scratch;
 pub use server::Stack;
+pub use terminal::Terminal;

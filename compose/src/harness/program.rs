@@ -42,7 +42,8 @@ impl Program {
         self
     }
 
-    /// A command that starts it with `arguments`, with none of the variables that would lead it to other data.
+    /// A command that starts it with `arguments`, with none of the variables that would lead it to other data or
+    /// to this computer's desktop.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.path);
         command.args(arguments);
@@ -53,6 +54,8 @@ impl Program {
                 command.env_remove(&variable);
             }
         }
+        // Whoever sits at this computer is not told of the conflicts of a test.
+        command.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent");
         command.envs(self.variables.iter().map(|(variable, value)| (variable, value)));
         command
     }

@@ -192,7 +192,7 @@ pub(super) fn inline(bytes: Bytes, modified_at: Option<prost_types::Timestamp>) 
     Some(merged(content, bytes.len() as u64, modified_at, Some(bytes)))
 }
 
-fn merged(
+pub(super) fn merged(
     content: Digest,
     size: u64,
     modified_at: Option<prost_types::Timestamp>,

@@ -44,7 +44,11 @@ impl Core {
         let mut listed = self.dress(root, found).await;
         for (listed, group) in listed.iter_mut().zip(groups) {
             let Group { id, directory } = group;
-            let path = root.path().join(std::ffi::OsStr::from_bytes(&directory));
+            // Joining nothing would add a slash.
+            let mut path = root.path();
+            if !directory.is_empty() {
+                path.push(std::ffi::OsStr::from_bytes(&directory));
+            }
             (listed.group_id, listed.group_path) = (id, Bytes::copy_from_slice(path.as_os_str().as_bytes()));
         }
         listed

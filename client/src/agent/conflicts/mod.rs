@@ -22,16 +22,29 @@ mod answer;
 mod content;
 mod error;
 mod listing;
+mod merging;
 mod names;
 mod news;
+mod notice;
 mod prompts;
 mod settings;
 mod undo;
 
+use crate::agent::Core;
+
 pub(crate) use error::Error;
 pub use names::label;
 pub(crate) use names::Names;
-pub(crate) use prompts::keep;
+
+/// Keeps the news of conflicts coming, and does what is to be done by itself, until the agent stops.
+pub(crate) async fn keep(core: Arc<Core>) {
+    // They listen before the first news come.
+    let (told, merged) = (core.desk.listen(), core.desk.listen());
+    let work = async {
+        tokio::join!(prompts::keep(&core), notice::keep(&core, told), merging::keep(&core, merged));
+    };
+    core.stop.run_until_cancelled(work).await;
+}
 
 /// News that a slow listener may have waiting.
 const NEWS: usize = 1024;

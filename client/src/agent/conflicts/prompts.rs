@@ -15,25 +15,22 @@ use tokio::sync::broadcast;
 use super::listing::revision;
 use crate::agent::{Core, messages, session};
 
-/// Keeps the stream open until the agent stops.
-pub(crate) async fn keep(core: Arc<Core>) {
-    let work = async {
-        let mut failures = 0;
-        loop {
-            let roots = wanted(&core).await;
-            let mut caught_up = false;
-            let end = follow(&core, &roots, &mut caught_up).await;
-            failures = if caught_up { 0 } else { failures + 1 };
-            match end {
-                Ok(()) => tracing::debug!("prompts.roots_changed"),
-                Err(reason) => {
-                    tracing::debug!(reason, failures, "prompts.lost");
-                    tokio::time::sleep(session::pause(failures)).await;
-                }
+/// Keeps the stream open, for ever.
+pub(super) async fn keep(core: &Arc<Core>) {
+    let mut failures = 0;
+    loop {
+        let roots = wanted(core).await;
+        let mut caught_up = false;
+        let end = follow(core, &roots, &mut caught_up).await;
+        failures = if caught_up { 0 } else { failures + 1 };
+        match end {
+            Ok(()) => tracing::debug!("prompts.roots_changed"),
+            Err(reason) => {
+                tracing::debug!(reason, failures, "prompts.lost");
+                tokio::time::sleep(session::pause(failures)).await;
             }
         }
-    };
-    core.stop.run_until_cancelled(work).await;
+    }
 }
 
 /// Waits until there is a session and any root, and gives the roots.

@@ -80,7 +80,9 @@ fn pick<R>(all: Vec<(R, api::ListedResolution)>, wanted: &str) -> Result<(R, api
     let told = |listed: &api::ListedResolution| listed.resolution.clone().unwrap_or_default();
     if wanted.is_empty() {
         let own = |listed: &api::ListedResolution| listed.author.as_ref().is_some_and(|author| author.same_user);
-        let mine = all.into_iter().filter(|(_, listed)| own(listed) && !told(listed).undone);
+        // Taking back what took something back is asked for by its id.
+        let can = |listed: &api::ListedResolution| !told(listed).undone && told(listed).undoes_resolution_id.is_empty();
+        let mine = all.into_iter().filter(|(_, listed)| own(listed) && can(listed));
         let at = |listed: &api::ListedResolution| told(listed).resolved_at.map(|at| (at.seconds, at.nanos));
         return mine.max_by_key(|(_, listed)| at(listed)).ok_or(Error::NothingToUndo);
     }
@@ -133,6 +135,9 @@ mod tests {
         let all = || vec![listed(1, 10, true, false), listed(2, 30, false, false), listed(3, 20, true, false), listed(4, 40, true, true)];
         assert_eq!(picked(all(), "").unwrap(), 3);
         assert!(matches!(picked(vec![listed(2, 30, false, false)], ""), Err(Error::NothingToUndo)));
+        let mut redo = listed(5, 50, true, false);
+        redo.1.resolution.as_mut().unwrap().undoes_resolution_id = vec![4; 16].into();
+        assert_eq!(picked([all(), vec![redo]].concat(), "").unwrap(), 3, "twice does not do it again");
         assert_eq!(picked(all(), "0202").unwrap(), 2);
         assert!(matches!(picked(all(), "04"), Err(Error::Undone)));
         assert!(matches!(picked(all(), "0"), Err(Error::Ambiguous { .. })));
