@@ -3,6 +3,7 @@
 
 mod changes;
 mod clock;
+mod conflict;
 mod show;
 
 use std::{
@@ -80,6 +81,15 @@ impl Demo {
             let outcome = self
                 .make(&change, deadline, interrupted)
                 .with_context(|| format!("make the change: {}", change.name))?;
+            show::outcome(&outcome);
+            outcomes.push(outcome);
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let patience = EACH.min(deadline.saturating_duration_since(Instant::now()));
+        let played = conflict::play(self, patience).context("play a conflict and its resolution")?;
+        for outcome in played {
             show::outcome(&outcome);
             outcomes.push(outcome);
         }

@@ -34,6 +34,15 @@ pub(super) fn outcome(outcome: &Outcome) {
     println!("  {:<WIDTH$} {:>10}   {took}", outcome.change, size(outcome.bytes));
 }
 
+/// What a command about a conflict said.
+pub(super) fn conflict(said: &str) {
+    println!();
+    for line in said.trim_end().lines() {
+        println!("    {}", style(line).dim());
+    }
+    println!();
+}
+
 pub(super) fn summary(outcomes: &[Outcome], equal: &Result<()>) {
     let mut times: Vec<Duration> = outcomes.iter().filter_map(|outcome| outcome.took).collect();
     times.sort();

@@ -7,6 +7,7 @@
 
 mod changes;
 mod clock;
+mod conflicts;
 mod crashes;
 mod damage;
 mod devices;
