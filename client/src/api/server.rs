@@ -165,7 +165,8 @@ impl AgentService for Api {
     }
 
     async fn list_devices(&self, _: Request<api::ListDevicesRequest>) -> Answer<api::ListDevicesResponse> {
-        let listed = self.core.registry().list_devices(crate::account::call(registry::ListDevicesRequest::default())).await;
+        let listed =
+            self.core.registry().list_devices(crate::account::call(registry::ListDevicesRequest::default())).await;
         let listed = listed.map_err(|status| {
             let error = crate::account::Error::of_call(&self.core.account.lock().server, &status);
             Status::from(crate::agent::Error::from(error))

@@ -67,8 +67,7 @@ impl Config {
             output::json(&shown)?;
             return Ok(DONE);
         }
-        let units: Vec<String> =
-            settings.unit_names.iter().map(|name| crate::text::bytes(name).to_string()).collect();
+        let units: Vec<String> = settings.unit_names.iter().map(|name| crate::text::bytes(name).to_string()).collect();
         output::line(format_args!("merge={}", shown.merge))?;
         output::line(format_args!("answerers={}", shown.answerers))?;
         output::line(format_args!("reminder-hours={}", shown.reminder_hours))?;
@@ -117,8 +116,10 @@ fn set(settings: &mut RootSettings, change: &str) -> Result<(), String> {
         "both-after-days" => settings.both_after_days = number()?,
         "units" => {
             let names = value.split(',').filter(|name| !name.is_empty());
-            let names = names.map(|name| quics_types::Name::new(Bytes::from(name.to_owned())).map(|name| name.to_bytes()));
-            settings.unit_names = names.collect::<Result<_, _>>().map_err(|error| format!("\"{}\": {error}", shown()))?;
+            let names =
+                names.map(|name| quics_types::Name::new(Bytes::from(name.to_owned())).map(|name| name.to_bytes()));
+            settings.unit_names =
+                names.collect::<Result<_, _>>().map_err(|error| format!("\"{}\": {error}", shown()))?;
         }
         _ => return Err(one_of("merge=, answerers=, reminder-hours=, both-after-days=, units=")),
     }
@@ -151,7 +152,9 @@ mod tests {
     #[test]
     fn changes_are_made_one_by_one_and_nonsense_is_refused() {
         let mut settings = RootSettings::default();
-        for change in ["merge=auto-clean", "answerers=owners", "reminder-hours=24", "both-after-days=7", "units=.git,.hg"] {
+        for change in
+            ["merge=auto-clean", "answerers=owners", "reminder-hours=24", "both-after-days=7", "units=.git,.hg"]
+        {
             set(&mut settings, change).unwrap();
         }
         assert_eq!((settings.merge(), settings.answerers()), (MergePolicy::AutoClean, Answerers::Owners));

@@ -110,7 +110,9 @@ impl SideJson {
         });
         let known = !author.device_id.is_empty();
         Self {
-            device: known.then(|| if author.device_name.is_empty() { output::hex(&author.device_id) } else { author.device_name }),
+            device: known.then(|| {
+                if author.device_name.is_empty() { output::hex(&author.device_id) } else { author.device_name }
+            }),
             user: Some(author.user_name).filter(|name| !name.is_empty()),
             own: author.own,
             role,
@@ -159,7 +161,9 @@ pub(super) async fn find(agent: &mut api::Client, path: PathBuf) -> Result<Confl
             Err(Failure::new(format!("the conflict at {shown} is over: {}", crate::text::line(&over.answered))))
         }
         Some(_) => Err(Failure::new(format!("the conflict at {shown} is over: the other side was taken back"))),
-        None => Err(Failure::new(format!("there is no conflict at {shown}: `quics conflicts` lists those that are open"))),
+        None => {
+            Err(Failure::new(format!("there is no conflict at {shown}: `quics conflicts` lists those that are open")))
+        }
     }
 }
 
@@ -190,7 +194,10 @@ pub(super) fn print(conflicts: &[Conflict]) -> Result<(), Failure> {
         if let [first, _, ..] = group.as_slice() {
             let (count, path) = (group.len() as u64, crate::text::bytes(&first.listed.group_path));
             let count = crate::text::count(count, "conflict");
-            output::line(format_args!("{count} below {path}, one group: `quics resolve --group {}`", first.listed.group_id))?;
+            output::line(format_args!(
+                "{count} below {path}, one group: `quics resolve --group {}`",
+                first.listed.group_id
+            ))?;
         }
         for conflict in group {
             let since = output::when(conflict.listed.since);
@@ -203,7 +210,12 @@ pub(super) fn print(conflicts: &[Conflict]) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn get(agent: &mut api::Client, conflict: &Conflict, from: &str, output: &std::path::Path) -> Result<u8, Failure> {
+async fn get(
+    agent: &mut api::Client,
+    conflict: &Conflict,
+    from: &str,
+    output: &std::path::Path,
+) -> Result<u8, Failure> {
     let at = conflict.path();
     let failed = |reason: String| Failure::new(format!("{at}: {reason}"));
     let value = if from == "base" {

@@ -68,12 +68,7 @@ pub(super) fn link(target: &[u8], at: &Path) -> Result<(), Failure> {
     std::os::unix::fs::symlink(target, at).map_err(|error| wrong("make", at, &error))
 }
 
-async fn copy(
-    agent: &mut api::Client,
-    request: ReadContentRequest,
-    file: &mut File,
-    at: &Path,
-) -> Result<(), Failure> {
+async fn copy(agent: &mut api::Client, request: ReadContentRequest, file: &mut File, at: &Path) -> Result<(), Failure> {
     let mut stream = agent.read_content(request).await?.into_inner();
     while let Some(piece) = stream.message().await? {
         file.write_all(&piece.data).map_err(|error| wrong("write", at, &error))?;

@@ -194,7 +194,9 @@ impl Conflict {
         match (found.as_slice(), take) {
             ([only], _) => Ok(only),
             ([], Take::Mine) => Err(format!("this device has no side in it; the sides are: {}", names())),
-            ([], Take::Device(name)) => Err(format!("\"{}\" has no side in it; the sides are: {}", text::line(name), names())),
+            ([], Take::Device(name)) => {
+                Err(format!("\"{}\" has no side in it; the sides are: {}", text::line(name), names()))
+            }
             _ => Err(format!("several sides are meant: choose one of {}", names())),
         }
     }
@@ -274,7 +276,11 @@ pub(super) fn told(conflict: &Conflict, answer: &ConflictAnswer) -> String {
         }
         Some(Choice::Both(both)) => {
             let names: Vec<_> = both.candidates.iter().map(|it| format!("\"{}\"", text::bytes(&it.name))).collect();
-            if names.is_empty() { "both are kept".to_owned() } else { format!("both are kept, the second as {}", names.join(", ")) }
+            if names.is_empty() {
+                "both are kept".to_owned()
+            } else {
+                format!("both are kept, the second as {}", names.join(", "))
+            }
         }
         Some(Choice::Merged(_)) => "the merged version is kept".to_owned(),
     }
@@ -304,7 +310,14 @@ pub(super) mod tests {
     fn candidate(id: u8, value: Option<Value>, seconds: i64) -> Candidate {
         let at = Some(Timestamp { seconds, nanos: 0 });
         let role = CandidateRole::Own as i32;
-        Candidate { device_id: vec![id; 16].into(), role, value, modified_at: at, accepted_at: at, ..Default::default() }
+        Candidate {
+            device_id: vec![id; 16].into(),
+            role,
+            value,
+            modified_at: at,
+            accepted_at: at,
+            ..Default::default()
+        }
     }
 
     pub(in crate::cli) fn conflict(tombstone: bool) -> Conflict {
@@ -325,7 +338,12 @@ pub(super) mod tests {
             row: Some(row),
             author: Some(author(1, "left", true)),
             sides: vec![told(author(2, "right", false), second), told(author(3, "third", false), b"")],
-            conflict: Some(ConflictState { entry_id: vec![9; 16].into(), revision: 4, candidates, ..Default::default() }),
+            conflict: Some(ConflictState {
+                entry_id: vec![9; 16].into(),
+                revision: 4,
+                candidates,
+                ..Default::default()
+            }),
             ..Default::default()
         }
         .into()

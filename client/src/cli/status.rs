@@ -217,7 +217,9 @@ impl Status {
         let conflict = prompt.conflict.clone().unwrap_or_default();
         if self.json {
             let path = output::PathJson::new(&conflict.path);
-            output::json_line(&NewsJson { prompt: PromptJson { path, asked: prompt.asked, text: prompt.text.clone() } })?;
+            output::json_line(&NewsJson {
+                prompt: PromptJson { path, asked: prompt.asked, text: prompt.text.clone() },
+            })?;
         } else {
             let at = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
             output::line(format_args!("{at}  {}", crate::text::line(&prompt.text)))?;

@@ -131,9 +131,9 @@ pub fn new_markers(text: &[u8], sides: &[&[u8]]) -> bool {
     let looks = |line: &&[u8]| {
         let line = line.trim_ascii_end();
         line == b"======="
-            || [&b"<<<<<<<"[..], b"|||||||", b">>>>>>>"].iter().any(|sign| {
-                line.strip_prefix(*sign).is_some_and(|rest| rest.is_empty() || rest[0] == b' ')
-            })
+            || [&b"<<<<<<<"[..], b"|||||||", b">>>>>>>"]
+                .iter()
+                .any(|sign| line.strip_prefix(*sign).is_some_and(|rest| rest.is_empty() || rest[0] == b' '))
     };
     let known: std::collections::HashSet<&[u8]> =
         sides.iter().flat_map(|side| lines(side)).filter(looks).map(<[u8]>::trim_ascii_end).collect();

@@ -33,7 +33,8 @@ impl Terminal {
     /// # Errors
     /// When there is no terminal to be had or the command does not start.
     pub fn start(mut command: Command) -> Result<Self> {
-        let control = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("open a terminal")?;
+        let control =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("open a terminal")?;
         grantpt(&control)?;
         unlockpt(&control)?;
         tcsetwinsize(&control, Winsize { ws_row: 50, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 })?;

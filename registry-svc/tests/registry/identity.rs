@@ -105,7 +105,10 @@ async fn a_new_key_takes_over_and_the_former_one_ends_with_its_first_use() {
     let refused = enrol::renew(&device.channel, &device.identity).await.unwrap_err();
     assert!(matches!(refused, enrol::Error::Failed(ref status) if status.code() == Code::Unauthenticated), "{refused}");
     let mut former = device.client.clone();
-    assert_eq!(former.list_devices(proto::ListDevicesRequest::default()).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        former.list_devices(proto::ListDevicesRequest::default()).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
 }
 
 /// Calls everything but Enrol; gives the codes.

@@ -111,7 +111,8 @@ impl Core {
         let listed = self.conflicts(root).await;
         let mut outcomes = Vec::with_capacity(answers.len());
         for answer in answers {
-            let state = |it: &&api::ListedConflict| it.conflict.as_ref().is_some_and(|it| it.entry_id == answer.entry_id);
+            let state =
+                |it: &&api::ListedConflict| it.conflict.as_ref().is_some_and(|it| it.entry_id == answer.entry_id);
             let problem = match listed.iter().find(state) {
                 None => "it is over".to_owned(),
                 Some(found) if !found.may_answer => "you may not answer it".to_owned(),
@@ -131,7 +132,10 @@ impl Core {
     ) -> Result<String, Error> {
         let state = found.conflict.clone().unwrap_or_default();
         let there = |key: &sync::CandidateKey| {
-            state.candidates.iter().any(|it| it.device_id == key.device_id && (it.role, it.number) == (key.role, key.number))
+            state
+                .candidates
+                .iter()
+                .any(|it| it.device_id == key.device_id && (it.role, it.number) == (key.role, key.number))
         };
         let gone = || "the version that you chose is not there".to_owned();
         if state.revision != answer.revision {
@@ -140,7 +144,13 @@ impl Core {
         Ok(match &answer.choice {
             None => return Err(Error::Request("an answer without a choice")),
             Some(Choice::Server(_)) => String::new(),
-            Some(Choice::Candidate(key)) => if there(key) { String::new() } else { gone() },
+            Some(Choice::Candidate(key)) => {
+                if there(key) {
+                    String::new()
+                } else {
+                    gone()
+                }
+            }
             Some(Choice::Merged(file)) => {
                 let at = PathBuf::from(std::ffi::OsStr::from_bytes(&file.path));
                 open(at).await?;
@@ -176,7 +186,8 @@ impl Core {
             return Ok(merged(content, size, modified_at, None));
         }
         let mut bytes = Vec::new();
-        let read = spawn_blocking(move || file.take(limits::INLINE_BYTES as u64 + 1).read_to_end(&mut bytes).map(|_| bytes));
+        let read =
+            spawn_blocking(move || file.take(limits::INLINE_BYTES as u64 + 1).read_to_end(&mut bytes).map(|_| bytes));
         let bytes = read.await.map_err(std::io::Error::other).and_then(|read| read);
         let bytes = Bytes::from(bytes.map_err(|error| unusable(error.to_string()))?);
         inline(bytes, modified_at).ok_or_else(|| unusable("it was written to meanwhile".to_owned()))
@@ -209,7 +220,8 @@ async fn open(at: PathBuf) -> Result<(File, u64, Option<prost_types::Timestamp>)
     let opened = spawn_blocking(move || {
         let (file, size) = content::open(&asked)?;
         let stat = rustix::fs::fstat(&file)?;
-        let modified = prost_types::Timestamp { seconds: stat.st_mtime, nanos: i32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+        let modified =
+            prost_types::Timestamp { seconds: stat.st_mtime, nanos: i32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
         Ok::<_, std::io::Error>((file, size, Some(modified)))
     });
     let opened = opened.await.map_err(std::io::Error::other).and_then(|opened| opened);

@@ -29,7 +29,10 @@ pub(crate) enum Error {
         root: String,
     },
     /// The settings were changed in between.
-    #[error("the settings of the root \"{}\" were changed meanwhile: look at them again with `quics config`", line(root))]
+    #[error(
+        "the settings of the root \"{}\" were changed meanwhile: look at them again with `quics config`",
+        line(root)
+    )]
     SettingsMoved {
         /// The root's name.
         root: String,

@@ -104,7 +104,12 @@ impl Core {
                 sides,
                 group_id: String::new(),
                 group_path: Bytes::new(),
-                answered: found.state.resolution.as_ref().map(|it| super::news::answered(it, &names)).unwrap_or_default(),
+                answered: found
+                    .state
+                    .resolution
+                    .as_ref()
+                    .map(|it| super::news::answered(it, &names))
+                    .unwrap_or_default(),
                 may_answer: may_answer(entry.role, settings.as_ref(), involved),
                 root_length: u32::try_from(entry.path.as_os_str().len()).unwrap_or(u32::MAX),
                 row: Some(found.row),
@@ -236,9 +241,8 @@ mod tests {
 
     #[test]
     fn who_may_answer_is_told_by_role_settings_and_part() {
-        let settings = |answerers: sync::Answerers| {
-            Some(sync::RootSettings { answerers: answerers as i32, ..Default::default() })
-        };
+        let settings =
+            |answerers: sync::Answerers| Some(sync::RootSettings { answerers: answerers as i32, ..Default::default() });
         for (role, answerers, involved, may) in [
             (Role::Reader, sync::Answerers::Writers, true, false),
             (Role::Writer, sync::Answerers::Writers, false, true),

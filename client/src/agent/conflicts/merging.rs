@@ -121,7 +121,8 @@ async fn send(core: &Core, root: &Root, text: Bytes) -> Result<quics_types::Dige
         Ok(file)
     });
     let failed = |reason: String| Error::Content(Failure::Refused(reason));
-    let file = file.await.map_err(std::io::Error::other).and_then(|file| file).map_err(|error| failed(error.to_string()))?;
+    let file =
+        file.await.map_err(std::io::Error::other).and_then(|file| file).map_err(|error| failed(error.to_string()))?;
     transfer::send(&core.remote(root), &Arc::default(), file, size).await.map_err(|failure| match failure {
         IngestFailure::Offline => Error::Content(Failure::Offline("the connection broke off".to_owned())),
         other => failed(format!("{other:?}")),

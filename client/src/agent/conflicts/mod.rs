@@ -33,8 +33,8 @@ mod undo;
 use crate::agent::Core;
 
 pub(crate) use error::Error;
-pub use names::label;
 pub(crate) use names::Names;
+pub use names::label;
 
 /// Keeps the news of conflicts coming, and does what is to be done by itself, until the agent stops.
 pub(crate) async fn keep(core: Arc<Core>) {

@@ -53,7 +53,9 @@ pub fn label(author: &api::Author) -> String {
     let device = crate::text::line(&author.device_name);
     match (author.device_name.is_empty(), author.same_user) {
         (true, _) if author.device_id.iter().all(|byte| *byte == 0) => "the server".to_owned(),
-        (true, _) => format!("device {}", data_encoding::HEXLOWER.encode(author.device_id.get(..4).unwrap_or_default())),
+        (true, _) => {
+            format!("device {}", data_encoding::HEXLOWER.encode(author.device_id.get(..4).unwrap_or_default()))
+        }
         (false, true) => device,
         (false, false) => format!("{}'s {device}", crate::text::line(&author.user_name)),
     }

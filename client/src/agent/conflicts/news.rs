@@ -43,9 +43,15 @@ pub(super) fn problem(outcome: &sync::AnswerOutcome, names: &Names) -> String {
             Some(resolution) => format!("it is over: {}", answered(resolution, names)),
             None => "it is over: the other side was taken back".to_owned(),
         },
-        Some(Outcome::CandidateGone(_)) => "the version that you chose is not there any more: look at it again".to_owned(),
+        Some(Outcome::CandidateGone(_)) => {
+            "the version that you chose is not there any more: look at it again".to_owned()
+        }
         Some(Outcome::BadName(bad)) => {
-            format!("the name \"{}\" cannot be used ({}): give another with --name", bytes(&bad.name), line(&bad.reason))
+            format!(
+                "the name \"{}\" cannot be used ({}): give another with --name",
+                bytes(&bad.name),
+                line(&bad.reason)
+            )
         }
         Some(Outcome::Missing(_)) => "the server has not got all of the merged content: try again".to_owned(),
         Some(Outcome::NotPossible(not)) => format!("that cannot be: {}", line(&not.reason)),
@@ -96,7 +102,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_came_too_late_says_who_chose_what_and_when() {
-        let chosen = sync::CandidateKey { device_id: vec![7; 16].into(), role: sync::CandidateRole::Own as i32, number: 0 };
+        let chosen =
+            sync::CandidateKey { device_id: vec![7; 16].into(), role: sync::CandidateRole::Own as i32, number: 0 };
         let resolution = sync::Resolution {
             device_id: vec![8; 16].into(),
             resolved_at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),

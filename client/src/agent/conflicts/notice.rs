@@ -81,7 +81,8 @@ async fn one(core: &Core, prompt: &sync::ConflictPrompt) -> String {
 /// Shows a notification in the place of the one before; gives its number.
 async fn show(text: &str, replaces: u32) -> zbus::Result<u32> {
     let bus = zbus::Connection::session().await?;
-    let hints: HashMap<&str, Variant<'_>> = HashMap::from([("category", Variant::from("transfer")), ("urgency", Variant::from(1u8))]);
+    let hints: HashMap<&str, Variant<'_>> =
+        HashMap::from([("category", Variant::from("transfer")), ("urgency", Variant::from(1u8))]);
     let actions: [&str; 0] = [];
     // Application, number, icon, title, text, actions, hints, time on the screen (-1: as the service likes).
     // The text may be taken for markup by the service.
@@ -102,8 +103,11 @@ mod tests {
 
     #[test]
     fn only_news_that_wait_for_this_person_call_them() {
-        let prompt = |news: sync::PromptNews, asked| sync::ConflictPrompt { news: news as i32, asked, ..Default::default() };
-        assert!(calls(&prompt(sync::PromptNews::NewCandidate, true)) && calls(&prompt(sync::PromptNews::Reminder, true)));
+        let prompt =
+            |news: sync::PromptNews, asked| sync::ConflictPrompt { news: news as i32, asked, ..Default::default() };
+        assert!(
+            calls(&prompt(sync::PromptNews::NewCandidate, true)) && calls(&prompt(sync::PromptNews::Reminder, true))
+        );
         assert!(!calls(&prompt(sync::PromptNews::NewCandidate, false)));
         for quiet in [sync::PromptNews::Resolved, sync::PromptNews::Withdrawn, sync::PromptNews::NewVersion] {
             assert!(!calls(&prompt(quiet, true)), "{quiet:?}");

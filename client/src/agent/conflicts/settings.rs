@@ -37,7 +37,8 @@ impl Core {
     pub(crate) async fn conflict_settings(&self, root: RootId) -> Result<sync::RootSettings, Error> {
         let request = sync::GetSettingsRequest { root_id: Bytes::copy_from_slice(root.as_bytes()) };
         let answer = self.sync_client().get_settings(call(request)).await;
-        let settings = answer.map_err(|status| Error::of_call(self, &status))?.into_inner().settings.unwrap_or_default();
+        let settings =
+            answer.map_err(|status| Error::of_call(self, &status))?.into_inner().settings.unwrap_or_default();
         self.desk.settings.lock().insert(root, settings.clone());
         Ok(settings)
     }

@@ -20,7 +20,8 @@ impl Core {
     /// What the server says.
     pub(crate) async fn resolutions(&self, root: &Arc<Root>) -> Result<Vec<api::ListedResolution>, Error> {
         let root_id = Bytes::copy_from_slice(root.id.as_bytes());
-        let request = sync::ListResolutionsRequest { root_id: root_id.clone(), page_size: 0, page_token: String::new() };
+        let request =
+            sync::ListResolutionsRequest { root_id: root_id.clone(), page_size: 0, page_token: String::new() };
         let answer = self.sync_client().list_resolutions(call(request)).await;
         let listed = answer.map_err(|status| Error::of_call(self, &status))?.into_inner().resolutions;
         let devices: Vec<Bytes> = listed.iter().map(|it| it.device_id.clone()).collect();
@@ -87,9 +88,8 @@ fn pick<R>(all: Vec<(R, api::ListedResolution)>, wanted: &str) -> Result<(R, api
         return mine.max_by_key(|(_, listed)| at(listed)).ok_or(Error::NothingToUndo);
     }
     let id = wanted.to_ascii_lowercase();
-    let begins = |listed: &api::ListedResolution| {
-        data_encoding::HEXLOWER.encode(&told(listed).resolution_id).starts_with(&id)
-    };
+    let begins =
+        |listed: &api::ListedResolution| data_encoding::HEXLOWER.encode(&told(listed).resolution_id).starts_with(&id);
     let mut found = all.into_iter().filter(|(_, listed)| begins(listed));
     match (found.next(), found.next()) {
         (None, _) => Err(Error::NoResolution { id: wanted.to_owned() }),
@@ -132,7 +132,14 @@ mod tests {
 
     #[test]
     fn the_newest_answer_of_this_user_is_meant_where_none_is_named() {
-        let all = || vec![listed(1, 10, true, false), listed(2, 30, false, false), listed(3, 20, true, false), listed(4, 40, true, true)];
+        let all = || {
+            vec![
+                listed(1, 10, true, false),
+                listed(2, 30, false, false),
+                listed(3, 20, true, false),
+                listed(4, 40, true, true),
+            ]
+        };
         assert_eq!(picked(all(), "").unwrap(), 3);
         assert!(matches!(picked(vec![listed(2, 30, false, false)], ""), Err(Error::NothingToUndo)));
         let mut redo = listed(5, 50, true, false);

@@ -30,11 +30,7 @@ impl Texts {
 }
 
 /// Reads the texts of the server and a candidate; `None` where they are no texts, or too long.
-pub(super) async fn texts(
-    agent: &mut api::Client,
-    conflict: &Conflict,
-    side: &Side,
-) -> Result<Option<Texts>, Failure> {
+pub(super) async fn texts(agent: &mut api::Client, conflict: &Conflict, side: &Side) -> Result<Option<Texts>, Failure> {
     let (Some(server), Some(other)) = (conflict.server().file(), side.file()) else { return Ok(None) };
     let mut sides = Vec::new();
     for file in [Some(server), file(side.base.as_ref()), Some(other)] {
@@ -137,7 +133,8 @@ pub(super) async fn with_tool(
     };
     variables.push(("MERGED", merged.clone()));
     // A tool that names no file gets them as people's tools take them: theirs, the result, mine.
-    let command = if tool.contains('$') { tool.to_owned() } else { format!("{tool} \"$SERVER\" \"$MERGED\" \"$MINE\"") };
+    let command =
+        if tool.contains('$') { tool.to_owned() } else { format!("{tool} \"$SERVER\" \"$MERGED\" \"$MINE\"") };
     let status = Command::new("sh").arg("-c").arg(&command).envs(variables).status();
     let status = status.map_err(|error| Failure::new(format!("cannot start the merge tool: {error}")))?;
     if !status.success() {
@@ -170,7 +167,9 @@ fn check(merged: &Path, texts: Option<&Texts>) -> Result<Result<(), String>, Fai
     let left = files::load(merged, 4 * TEXT_BYTES)?
         .is_some_and(|text| merge::new_markers(&text, &[&texts.server, &texts.base, &texts.other]));
     if left {
-        return Ok(Err("the merged version has markers left (<<<<<<<, =======, >>>>>>>): nothing was changed".to_owned()));
+        return Ok(Err(
+            "the merged version has markers left (<<<<<<<, =======, >>>>>>>): nothing was changed".to_owned()
+        ));
     }
     Ok(Ok(()))
 }

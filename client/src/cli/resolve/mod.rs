@@ -117,14 +117,19 @@ impl Resolve {
         if let Some(pattern) = &self.glob {
             let rules = rules(pattern)?;
             found.retain(|conflict| {
-                let path = std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(conflict.relative()));
+                let path = std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
+                    conflict.relative(),
+                ));
                 rules.matched_path_or_any_parents(path, false).is_ignore()
             });
         }
         if let Some(group) = &self.group {
             found.retain(|conflict| conflict.listed.group_id == *group);
             if found.is_empty() {
-                return Err(Failure::new(format!("no open conflict is in the group \"{}\": `quics conflicts` shows them", text::line(group))));
+                return Err(Failure::new(format!(
+                    "no open conflict is in the group \"{}\": `quics conflicts` shows them",
+                    text::line(group)
+                )));
             }
         }
         if let (true, Some(path)) = (found.is_empty(), self.path.clone())
@@ -144,10 +149,9 @@ impl Resolve {
         take: &Take,
     ) -> Result<u8, Failure> {
         let name = self.name.as_deref().map(context::bytes);
-        for (option, given, fits) in [
-            ("--name", name.is_some(), *take == Take::Both),
-            ("--file", self.file.is_some(), *take == Take::Merged),
-        ] {
+        for (option, given, fits) in
+            [("--name", name.is_some(), *take == Take::Both), ("--file", self.file.is_some(), *take == Take::Merged)]
+        {
             if given && !fits {
                 let wanted = if option == "--name" { "both" } else { "merged" };
                 return Err(Failure::usage(format!("{option} goes with --take {wanted}")));
@@ -218,7 +222,10 @@ pub(super) fn report(
             eprintln!("quics: {}: {}", conflict.path(), outcome.problem);
         }
         if !dry_run && conflicts.len() > 1 {
-            eprintln!("quics: none of these {} was answered: they are answered together or not at all", conflicts.len());
+            eprintln!(
+                "quics: none of these {} was answered: they are answered together or not at all",
+                conflicts.len()
+            );
         }
         return Ok(());
     }

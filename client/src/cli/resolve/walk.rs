@@ -173,15 +173,18 @@ impl<'a> Walk<'a> {
     /// The conflict as it is now; `None` when it is over.
     async fn again(&mut self, before: &Conflict) -> Result<Option<Conflict>, Failure> {
         let all = conflicts::list(&mut self.agent, None).await?;
-        Ok(all.into_iter().find(|now| {
-            now.state.entry_id == before.state.entry_id && now.listed.root_id == before.listed.root_id
-        }))
+        Ok(all
+            .into_iter()
+            .find(|now| now.state.entry_id == before.state.entry_id && now.listed.root_id == before.listed.root_id))
     }
 
     async fn choose(&mut self, conflict: &Conflict, texts: Option<&Texts>) -> Result<Chosen, Failure> {
         let clean = texts.map(Texts::merge);
-        let seconds: Vec<String> =
-            conflict.seconds().iter().map(|(side, name)| format!("{} as \"{}\"", side.name(), text::bytes(name))).collect();
+        let seconds: Vec<String> = conflict
+            .seconds()
+            .iter()
+            .map(|(side, name)| format!("{} as \"{}\"", side.name(), text::bytes(name)))
+            .collect();
         let both = format!("keep both, {}", seconds.join(", "));
         let mine = conflict.side(&Take::Mine).is_ok();
         let mut choices = vec![("s", "keep the server's")];

@@ -90,7 +90,9 @@ fn a_link_against_a_file_is_asked() {
     );
     assert_eq!(listed(&pair.right)[0]["server"]["kind"], "link");
     let out = pair.stack.dir("out").unwrap();
-    pair.right.quics(["conflicts", "get", &at(&pair.there, "thing"), "--from", "server", "-o", &at(&out, "link")]).unwrap();
+    pair.right
+        .quics(["conflicts", "get", &at(&pair.there, "thing"), "--from", "server", "-o", &at(&out, "link")])
+        .unwrap();
     assert_eq!(fs::read_link(out.join("link")).unwrap(), Path::new("elsewhere"));
     resolve(&pair.right, &[&at(&pair.there, "thing"), "--take", "server"]);
     pair.agreed();
@@ -114,11 +116,8 @@ fn peace(fill: impl FnOnce(&Path), here: impl FnOnce(&Path), there: impl FnOnce(
 
 #[test]
 fn the_same_content_and_a_new_time_alone_are_no_conflict() {
-    let pair = peace(
-        |it| write(it, "file", "common\n"),
-        |it| write(it, "file", "new\n"),
-        |it| write(it, "file", "new\n"),
-    );
+    let pair =
+        peace(|it| write(it, "file", "common\n"), |it| write(it, "file", "new\n"), |it| write(it, "file", "new\n"));
     both_have(&pair, "file", "new\n");
     let pair = peace(
         |it| write(it, "file", "common\n"),

@@ -56,7 +56,11 @@ fn changes_that_touch_each_other_need_a_person_or_a_tool() {
     assert!(said.contains("markers left"), "{said}");
     assert_eq!(listed(&pair.left).len(), 1);
     both_have_own(&pair);
-    let good = program(&tools, "good", "cat \"$BASE\" | sed s/4/both/ > \"$MERGED\"; test -s \"$SERVER\" && test -s \"$MINE\"");
+    let good = program(
+        &tools,
+        "good",
+        "cat \"$BASE\" | sed s/4/both/ > \"$MERGED\"; test -s \"$SERVER\" && test -s \"$MINE\"",
+    );
     resolve(&pair.left, &[&text, "--take", "merged", "--tool", &format!("{good} $MERGED")]);
     pair.agreed();
     both_have(&pair, "text", "1\n2\n3\nboth\n5\n6\n7\n8\n");
@@ -74,7 +78,8 @@ fn a_file_that_was_merged_by_hand_is_taken_small_or_large() {
         let own = pair.stack.dir("own").unwrap();
         let content: String = (0..size / 10).map(|number| format!("{number:>9}\n")).collect();
         write(&own, "merged", &content);
-        let (_, said) = refused(&pair.right, &[&at(&pair.there, "text"), "--take", "merged", "--file", &at(&own, "none")]);
+        let (_, said) =
+            refused(&pair.right, &[&at(&pair.there, "text"), "--take", "merged", "--file", &at(&own, "none")]);
         assert!(said.contains("as the merged file"), "{said}");
         resolve(&pair.right, &[&at(&pair.there, "text"), "--take", "merged", "--file", &at(&own, "merged")]);
         pair.agreed();

@@ -115,7 +115,10 @@ fn both_devices_are_told_at_once_who_has_what() {
         assert_eq!(candidate["second_name"]["path"], "plan (from right).txt");
     }
     // Nothing is written anywhere before somebody chooses.
-    assert_eq!((text(pair.at("plan.txt")), text(pair.on("plan.txt"))), ("the left one's\n".into(), "the right one's\n".into()));
+    assert_eq!(
+        (text(pair.at("plan.txt")), text(pair.on("plan.txt"))),
+        ("the left one's\n".into(), "the right one's\n".into())
+    );
     assert_eq!((names(&pair.here), names(&pair.there)), (vec!["plan.txt".to_owned()], vec!["plan.txt".to_owned()]));
     // A status that is watched shows the next one as it arrives.
     let mut watching = pair.left.at_terminal(["status", "--watch"]).unwrap();
@@ -129,7 +132,8 @@ fn a_side_is_fetched_to_a_file_of_the_users_and_never_over_one() {
     let pair = Pair::quarrel();
     let out = pair.stack.dir("out").unwrap();
     let get = |device: &Device, from: &str, name: &str| {
-        let path = if std::ptr::eq(device, &pair.left) { at(&pair.here, "plan.txt") } else { at(&pair.there, "plan.txt") };
+        let path =
+            if std::ptr::eq(device, &pair.left) { at(&pair.here, "plan.txt") } else { at(&pair.there, "plan.txt") };
         device.run(["conflicts", "get", &path, "--from", from, "-o", &at(&out, name)]).unwrap()
     };
     for (from, content) in [
@@ -146,7 +150,10 @@ fn a_side_is_fetched_to_a_file_of_the_users_and_never_over_one() {
     assert!(get(&pair.left, "right", "other way").status.success());
     assert_eq!(text(out.join("other way")), "the right one's\n");
     let output = get(&pair.right, "mine", "mine");
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("exists already"), "{output:?}");
+    assert!(
+        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("exists already"),
+        "{output:?}"
+    );
     let output = get(&pair.right, "nobody", "new");
     assert!(String::from_utf8_lossy(&output.stderr).contains("the sides are"), "{output:?}");
     assert_eq!(names(&out).len(), 6, "nothing is left of what failed");
@@ -194,7 +201,9 @@ fn conflicts_of_one_offline_time_below_one_directory_are_one_group() {
     pair.open(2);
     resolve(&pair.left, &[&at(&pair.here, "letters"), "--take", "server"]);
     pair.agreed();
-    for (name, content) in [("photos/may/a", "right's a\n"), ("photos/june/b", "right's b\n"), ("letters/a", "left a\n")] {
+    for (name, content) in
+        [("photos/may/a", "right's a\n"), ("photos/june/b", "right's b\n"), ("letters/a", "left a\n")]
+    {
         both_have(&pair, name, content);
     }
 }

@@ -24,7 +24,16 @@ fn a_person_sees_who_and_what_and_chooses() {
     let mut terminal = pair.right.at_terminal(["resolve"]).unwrap();
     sees(&mut terminal, "plan.txt");
     let shown = sees(&mut terminal, "quit");
-    for part in ["the server (from left)", "right, this device", "15 B", "16 B", "- common", "+ the left one's", "+ the right one's", "plan (from right).txt"] {
+    for part in [
+        "the server (from left)",
+        "right, this device",
+        "15 B",
+        "16 B",
+        "- common",
+        "+ the left one's",
+        "+ the right one's",
+        "plan (from right).txt",
+    ] {
         assert!(shown.contains(part), "{part} is missing: {shown}");
     }
     assert!(shown.contains("\u{1b}[32m"), "additions are green: {shown:?}");
@@ -142,7 +151,8 @@ fn a_merge_is_made_in_the_editor_and_refused_with_markers() {
     // An editor that does nothing the first time, and takes both lines the second.
     let tools = pair.stack.dir("tools").unwrap();
     let editor = tools.join("editor");
-    let script = "#!/bin/sh\nif [ -e \"$0.seen\" ]; then sed -i '/^[<>|=]/d; /^2$/d' \"$1\"; else touch \"$0.seen\"; fi\n";
+    let script =
+        "#!/bin/sh\nif [ -e \"$0.seen\" ]; then sed -i '/^[<>|=]/d; /^2$/d' \"$1\"; else touch \"$0.seen\"; fi\n";
     fs::write(&editor, script).unwrap();
     fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = pair.left.command(["resolve"]);
