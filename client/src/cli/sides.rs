@@ -272,7 +272,8 @@ pub(super) fn told(conflict: &Conflict, answer: &ConflictAnswer) -> String {
         Some(Choice::Server(_)) => "the server's version is kept".to_owned(),
         Some(Choice::Candidate(key)) => {
             let side = conflict.candidates().iter().find(|side| side.key.as_ref() == Some(key));
-            format!("the version of {} is kept", side.map(Side::name).unwrap_or_default())
+            let whose = side.and_then(|side| side.author.as_ref()).map(label);
+            format!("the version of {} is kept", whose.unwrap_or_default())
         }
         Some(Choice::Both(both)) => {
             let names: Vec<_> = both.candidates.iter().map(|it| format!("\"{}\"", text::bytes(&it.name))).collect();

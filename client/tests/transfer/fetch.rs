@@ -2,11 +2,14 @@
 
 use std::{fs, os::unix::fs::MetadataExt, sync::atomic::Ordering};
 
+use futures_util::StreamExt as _;
 use quics_client::{
     engine::FetchFailure,
     folder::{Folder, Op, Outcome, Source},
+    transfer::{Failure, Server as Remote, stream},
 };
-use quics_types::{Digest, Mtime};
+use quics_proto::sync::v1::{sync_service_client::SyncServiceClient, sync_service_server::SyncServiceServer};
+use quics_types::{Digest, LeaseId, Mtime};
 
 use crate::server::*;
 
@@ -195,4 +198,62 @@ async fn a_fetch_that_is_dropped_leaves_nothing_running_and_can_go_on() {
     quiet(&server).await;
     let name = b.transfer.fetch(sent.content, sent.size, None).await.unwrap();
     assert!(b.incoming(&name) == bytes);
+}
+
+/// Reads a content as a stream: its bytes, and the failure that it ended with.
+async fn streamed(server: &Server, like: Option<fs::File>, content: Digest, size: u64) -> (Vec<u8>, Option<Failure>) {
+    let client = SyncServiceClient::new(SyncServiceServer::new(server.clone()));
+    let remote = Remote::new(client, ROOT, LeaseId::from_bytes([1; 16]));
+    let mut pieces = Box::pin(stream(remote, like, content, size));
+    let (mut bytes, mut failure) = (Vec::new(), None);
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(failed) => failure = Some(failed),
+        }
+    }
+    (bytes, failure)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_is_streamed_in_order_and_what_a_local_file_has_is_not_fetched() {
+    let server = Server::default();
+    let mut device = Device::new(&server);
+    for bytes in [vec![], noise(20, 100), noise(21, 30_000_000)] {
+        let sent = device.ingest("file", &bytes).await;
+        let (came, failure) = streamed(&server, None, sent.content, sent.size).await;
+        assert!(came == bytes && failure.is_none(), "{} bytes: {failure:?}", bytes.len());
+    }
+    let mut bytes = noise(22, 30_000_000);
+    let sent = device.ingest("file", &bytes).await;
+    let before = server.0.fetched.load(Ordering::SeqCst);
+    // The file was changed in its middle since.
+    bytes[15_000_000] ^= 1;
+    device.write("file", &bytes);
+    let like = fs::File::open(device.place.path().join("file")).unwrap();
+    let (came, failure) = streamed(&server, Some(like), sent.content, sent.size).await;
+    bytes[15_000_000] ^= 1;
+    assert!(came == bytes && failure.is_none(), "{failure:?}");
+    let fetched = server.0.fetched.load(Ordering::SeqCst) - before;
+    assert!(fetched < 10, "{fetched} chunks and pages were fetched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_never_gives_a_wrong_byte_and_never_ends_early_without_a_failure() {
+    let server = Server::default();
+    let mut device = Device::new(&server);
+    let bytes = noise(23, 5_000_000);
+    let sent = device.ingest("file", &bytes).await;
+    let chunk = *server.0.chunks.lock().iter().find(|(_, chunk)| chunk.length > 20_000).unwrap().0;
+    for break_it in [
+        |faults: &mut Faults, chunk| faults.damaged = Some(chunk),
+        |faults: &mut Faults, chunk| faults.omitted = Some(chunk),
+        |faults: &mut Faults, _| faults.fetch_chunks = Some(20),
+    ] {
+        *server.0.faults.lock() = Faults::default();
+        server.0.fetched.store(0, Ordering::SeqCst);
+        break_it(&mut server.0.faults.lock(), chunk);
+        let (came, failure) = streamed(&server, None, sent.content, sent.size).await;
+        assert!(failure.is_some() && came.len() < bytes.len() && came == bytes[..came.len()]);
+    }
 }

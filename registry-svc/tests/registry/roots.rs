@@ -82,6 +82,25 @@ async fn a_member_attaches_with_the_password_and_a_removed_one_not_even_with_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_of_a_root_learn_the_names_of_each_others_devices_and_nobody_else_does() {
+    let registry = Registry::start().await;
+    registry.add_user("ada").await;
+    let mut mine = registry.device_of("user", "laptop").await;
+    let mut hers = registry.device_of("ada", "desktop").await;
+    mine.create_root(DOCS, "docs", "").await.unwrap();
+    let request = || proto::ListDevicesRequest { root_id: bytes::Bytes::from_static(&DOCS) };
+    let refused = hers.client.list_devices(request()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    registry.set_member("docs", "ada", Role::Reader.into()).await.unwrap();
+    let devices = hers.client.list_devices(request()).await.unwrap().into_inner().devices;
+    let named = |name: &str| devices.iter().find(|device| device.name == name).unwrap();
+    assert!(named("desktop").own && named("desktop").enrolled_at.is_some());
+    let other = named("laptop");
+    assert_eq!((other.user_name.as_str(), other.own), ("user", false));
+    assert!(other.seen_at.is_none() && other.certificate_expires_at.is_none() && other.enrolled_at.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_grants_a_role_makes_members_but_none_of_those_who_were_removed() {
     let registry = Registry::start().await;
     registry.add_user("ada").await;

@@ -35,6 +35,7 @@ impl Core {
         root: &Arc<Root>,
         request: api::ResolveConflictsRequest,
     ) -> Result<api::ResolveConflictsResponse, Error> {
+        Error::of_standing(self)?;
         if request.answers.is_empty() || request.answers.len() > ANSWERS {
             return Err(Error::Request("one call answers 1 to 1024 conflicts"));
         }

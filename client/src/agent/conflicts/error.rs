@@ -78,9 +78,14 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Says so where this device was revoked: then the server need not be asked.
+    pub(super) fn of_standing(core: &Core) -> Result<(), Self> {
+        if is_revoked(core) { Err(account::Error::Revoked.into()) } else { Ok(()) }
+    }
+
     /// What a refusal of sync-svc means for an answer in this root.
     pub(super) fn of_answer(core: &Core, root: &Root, status: &Status) -> Self {
-        if status.code() != Code::PermissionDenied {
+        if status.code() != Code::PermissionDenied || is_revoked(core) {
             return Self::of_call(core, status);
         }
         let entry = root.entry.lock().clone();
@@ -96,12 +101,16 @@ impl Error {
 
     /// What a refusal of sync-svc means.
     pub(super) fn of_call(core: &Core, status: &Status) -> Self {
-        let address = core.account.lock().sync.clone();
-        if *core.connection.borrow() == quics_proto::agent::v1::Connection::Revoked {
-            return account::Error::Revoked.into();
+        if let Err(revoked) = Self::of_standing(core) {
+            return revoked;
         }
+        let address = core.account.lock().sync.clone();
         account::Error::of_call(&address, status).into()
     }
+}
+
+fn is_revoked(core: &Core) -> bool {
+    *core.connection.borrow() == quics_proto::agent::v1::Connection::Revoked
 }
 
 impl From<Error> for Status {

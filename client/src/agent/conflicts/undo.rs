@@ -47,6 +47,7 @@ impl Core {
     /// # Errors
     /// [`Error`] says which there is not, or what the server says.
     pub(crate) async fn undo(&self, wanted: &str) -> Result<api::UndoResolutionResponse, Error> {
+        Error::of_standing(self)?;
         let roots: Vec<Arc<Root>> = self.roots.lock().values().cloned().collect();
         let mut all = Vec::new();
         for root in roots {

@@ -16,7 +16,7 @@ use crate::api;
 use crate::cli::failure::{DONE, WAITING};
 use crate::cli::files::Workbench;
 use crate::cli::sides::{Conflict, Take};
-use crate::cli::{Context, Failure, conflicts, output};
+use crate::cli::{Context, Failure, conflicts, context, output};
 use crate::merge::Merged;
 use crate::text;
 
@@ -216,16 +216,16 @@ impl<'a> Walk<'a> {
                 }
                 ("g", Some(_)) if matches!(clean, Some(Merged::Clean(_))) => {
                     let made = merging::merge(self.context, &mut self.agent, conflict, None).await?;
-                    made.map(|(bench, at)| (conflict.keep_merged(crate::cli::context::bytes(&at)), Some(bench)))
+                    made.map(|(bench, at)| (conflict.keep_merged(context::bytes(&at)), Some(bench)))
                 }
                 ("g" | "e", Some(texts)) => {
                     let made = merging::with_editor(self.context, conflict, texts)?;
-                    made.map(|(bench, at)| (conflict.keep_merged(crate::cli::context::bytes(&at)), Some(bench)))
+                    made.map(|(bench, at)| (conflict.keep_merged(context::bytes(&at)), Some(bench)))
                 }
                 ("t", _) if self.tool.is_some() => {
                     let tool = self.tool.clone();
                     let made = merging::merge(self.context, &mut self.agent, conflict, tool.as_deref()).await?;
-                    made.map(|(bench, at)| (conflict.keep_merged(crate::cli::context::bytes(&at)), Some(bench)))
+                    made.map(|(bench, at)| (conflict.keep_merged(context::bytes(&at)), Some(bench)))
                 }
                 (other, _) => numbered(conflict, other).map(|answer| (answer, None)),
             };

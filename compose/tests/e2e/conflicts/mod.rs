@@ -10,6 +10,7 @@ use crate::support::{PATIENCE, Pair, text, until};
 mod answers;
 mod kinds;
 mod merges;
+mod notice;
 mod walk;
 
 impl Pair {
