@@ -8,10 +8,13 @@ use quics_proto::agent::v1::{
     Connection, GetStatusRequest, RootState, RootStatus, Status as AgentStatus, WatchPromptsRequest,
     WatchPromptsResponse, WatchStatusRequest,
 };
-use serde::Serialize;
 
 use super::failure::{DONE, FAILED};
-use super::{Context, Failure, context, output, progress, roots};
+use super::{Context, Failure, context, output, progress};
+
+mod json;
+
+use json::{NewsJson, PromptJson, read};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,82 +42,6 @@ pub(super) struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct StatusJson {
-    program: String,
-    device_id: String,
-    device: String,
-    user: String,
-    server: String,
-    connection: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    trouble: String,
-    paused: bool,
-    process_id: u32,
-    roots: Vec<RootJson>,
-}
-
-#[derive(Serialize)]
-struct RootJson {
-    id: String,
-    name: String,
-    #[serde(flatten)]
-    path: output::PathJson,
-    state: &'static str,
-    role: &'static str,
-    entries: u64,
-    outgoing: u64,
-    outgoing_bytes: u64,
-    incoming: u64,
-    incoming_bytes: u64,
-    conflicts: u64,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    hold: String,
-    problem_count: u64,
-    problems: Vec<ProblemJson>,
-    progress: ProgressJson,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<CursorJson>,
-}
-
-#[derive(Serialize)]
-struct ProblemJson {
-    #[serde(flatten)]
-    path: output::PathJson,
-    reason: String,
-}
-
-#[derive(Serialize)]
-struct ProgressJson {
-    scanned_entries: u64,
-    hashed_bytes: u64,
-    hash_total_bytes: u64,
-    sent_bytes: u64,
-    send_total_bytes: u64,
-    received_bytes: u64,
-    receive_total_bytes: u64,
-}
-
-/// News of a conflict, between the statuses.
-#[derive(Serialize)]
-struct NewsJson {
-    prompt: PromptJson,
-}
-
-#[derive(Serialize)]
-struct PromptJson {
-    #[serde(flatten)]
-    path: output::PathJson,
-    asked: bool,
-    text: String,
-}
-
-#[derive(Serialize)]
-struct CursorJson {
-    epoch: String,
-    seq: u64,
 }
 
 impl Status {
@@ -252,16 +179,6 @@ fn narrow(mut status: AgentStatus, only: Option<PathBuf>) -> Result<AgentStatus,
     Ok(status)
 }
 
-fn connection(connection: Connection) -> &'static str {
-    match connection {
-        Connection::Unspecified => "unknown",
-        Connection::Offline => "offline",
-        Connection::Quic => "quic",
-        Connection::Tcp => "tcp",
-        Connection::Revoked => "revoked",
-    }
-}
-
 fn state(state: RootState) -> &'static str {
     match state {
         RootState::Unspecified => "unknown",
@@ -272,58 +189,6 @@ fn state(state: RootState) -> &'static str {
         RootState::Paused => "paused",
         RootState::Held => "held",
         RootState::Failed => "failed",
-    }
-}
-
-fn read(status: &AgentStatus) -> StatusJson {
-    StatusJson {
-        program: status.program.clone(),
-        device_id: output::hex(&status.device_id),
-        device: status.device_name.clone(),
-        user: status.user_name.clone(),
-        server: status.server.clone(),
-        connection: connection(status.connection()),
-        trouble: status.trouble.clone(),
-        paused: status.paused,
-        process_id: status.process_id,
-        roots: status.roots.iter().map(read_root).collect(),
-    }
-}
-
-fn read_root(root: &RootStatus) -> RootJson {
-    let progress = root.progress.unwrap_or_default();
-    let problems = root
-        .problems
-        .iter()
-        .map(|problem| ProblemJson { path: output::PathJson::new(&problem.path), reason: problem.reason.clone() });
-    RootJson {
-        id: output::hex(&root.root_id),
-        name: root.name.clone(),
-        path: output::PathJson::new(&root.path),
-        state: match root.state() {
-            RootState::InSync => "in_sync",
-            other => state(other),
-        },
-        role: roots::role(root.role()),
-        entries: root.entries,
-        outgoing: root.outgoing,
-        outgoing_bytes: root.outgoing_bytes,
-        incoming: root.incoming,
-        incoming_bytes: root.incoming_bytes,
-        conflicts: root.open_conflicts,
-        hold: root.hold.clone(),
-        problem_count: root.problem_count,
-        problems: problems.collect(),
-        progress: ProgressJson {
-            scanned_entries: progress.scanned_entries,
-            hashed_bytes: progress.hashed_bytes,
-            hash_total_bytes: progress.hash_total_bytes,
-            sent_bytes: progress.sent_bytes,
-            send_total_bytes: progress.send_total_bytes,
-            received_bytes: progress.received_bytes,
-            receive_total_bytes: progress.receive_total_bytes,
-        },
-        cursor: root.cursor.map(|cursor| CursorJson { epoch: format!("{:016x}", cursor.epoch), seq: cursor.seq }),
     }
 }
 

@@ -191,7 +191,7 @@ fn who_may_not_answer_is_told_why_and_a_revoked_device_too() {
     let output = pair.left.run(["config", "docs", "merge=never"]).unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     // Its own user revokes the other device.
-    pair.left.quics(["devices", "revoke", "right"]).unwrap();
+    pair.left.quics(["devices", "revoke", "right", "--yes"]).unwrap();
     until("it to learn that", || pair.right.status().unwrap()["connection"] == "revoked");
     let (_, said) = refused(&pair.right, &[&at(&pair.there, "plan.txt"), "--take", "mine"]);
     assert!(said.contains("revoked"), "{said}");

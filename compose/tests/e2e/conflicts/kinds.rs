@@ -107,7 +107,7 @@ fn peace(fill: impl FnOnce(&Path), here: impl FnOnce(&Path), there: impl FnOnce(
     pair.left.wait_in_sync().unwrap();
     there(&pair.there);
     pair.right.start_agent().unwrap();
-    pair.converge();
+    pair.in_sync();
     for device in [&pair.left, &pair.right] {
         assert!(listed(device).is_empty(), "{:?}", listed(device));
     }
@@ -135,10 +135,12 @@ fn permissions_against_an_edit_are_both_taken() {
     let pair = peace(
         |it| write(it, "file", "common\n"),
         |it| write(it, "file", "new\n"),
-        |it| fs::set_permissions(it.join("file"), fs::Permissions::from_mode(0o755)).unwrap(),
+        |it| fs::set_permissions(it.join("file"), fs::Permissions::from_mode(0o600)).unwrap(),
     );
     both_have(&pair, "file", "new\n");
-    assert_eq!(fs::metadata(pair.at("file")).unwrap().permissions().mode() & 0o111, 0o111);
+    for path in [pair.at("file"), pair.on("file")] {
+        until("the permissions", || fs::metadata(&path).unwrap().permissions().mode() & 0o777 == 0o600);
+    }
 }
 
 #[test]
@@ -155,7 +157,9 @@ fn an_edit_follows_a_move_and_of_two_moves_the_servers_stands() {
         |it| fs::rename(it.join("old"), it.join("left")).unwrap(),
         |it| fs::rename(it.join("old"), it.join("right")).unwrap(),
     );
-    assert_eq!(super::names(&pair.here), ["left"]);
+    for folder in [&pair.here, &pair.there] {
+        until("the server's place", || super::names(folder) == ["left"]);
+    }
 }
 
 #[test]
