@@ -25,7 +25,6 @@ use crate::api;
 use crate::home::Home;
 
 mod attach;
-mod beside;
 pub mod conflicts;
 mod contents;
 mod core;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use quics_types::Mtime;
+use quics_reconcile::beside;
+use quics_types::{Mtime, Name};
 use rand::Rng as _;
 
-use super::beside::{NUMBERS, beside};
 use super::inbox::Inbox;
 use crate::engine::Event;
 use crate::folder::{DisplacedEdit, RelPath, Spot, Tree};
@@ -16,6 +16,8 @@ use crate::folder::{DisplacedEdit, RelPath, Spot, Tree};
 const SCAN: Duration = Duration::from_secs(40 * 60);
 /// The same where not every directory can be watched.
 const SCAN_UNWATCHED: Duration = Duration::from_secs(60);
+/// Numbers that are tried for a name beside another.
+const NUMBERS: u32 = 999;
 /// The time between two looks at what was displaced.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -74,11 +76,11 @@ fn once(tree: &Tree, device: &str, now: Mtime) -> std::io::Result<Vec<RelPath>> 
 }
 
 fn bring_back(tree: &Tree, edit: &DisplacedEdit, dir: RelPath, device: &str) -> std::io::Result<Option<RelPath>> {
-    let original = edit.from.as_ref().map_or(&b"unsaved"[..], |from| from.name.as_bytes());
-    let mark = format!("late edit on {device}");
+    let unnamed = Name::new("unsaved").map_err(std::io::Error::other)?;
+    let original = edit.from.as_ref().map_or(&unnamed, |from| &from.name);
+    let tag = format!("late edit on {device}");
     for number in 1..=NUMBERS {
-        let Some(name) = beside(original, &mark, number) else { continue };
-        let to = Spot { dir: dir.clone(), name };
+        let to = Spot { dir: dir.clone(), name: beside(original, &tag, number) };
         if tree.bring_back(edit, &to)?.is_some() {
             tracing::warn!(path = %to.path(), "displaced.edit_brought_back");
             return Ok(Some(to.path()));

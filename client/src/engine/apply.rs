@@ -232,12 +232,22 @@ impl Engine {
             Value::File { content, size } => {
                 let Some(source) = self.source_of(id, *content, *size) else { return Some(()) };
                 batch.may_take(&source).then_some(())?;
-                Op::ReplaceWithFile { at, expected, source, mode: row.mode, mtime: row.mtime }
+                let mode = self.mode_of_replacement(node, &row);
+                Op::ReplaceWithFile { at, expected, source, mode, mtime: row.mtime }
             }
         };
         batch.claims(Some(node), None).then_some(())?;
         batch.push(subject, op, Doing::Replace { row, node });
         Some(())
+    }
+
+    /// The permission bits for what takes a node's place: the server's, unless they were changed here and not there. Then
+    /// they stay, and are proposed next.
+    fn mode_of_replacement(&self, node: NodeId, row: &Row) -> u32 {
+        let here = self.trees.base(row.id).zip(self.trees.node(node));
+        let changed =
+            here.filter(|(base, it)| it.mode != base.seen_mode && row.attributes_time <= base.attributes_time);
+        changed.map_or(row.mode, |(_, it)| it.mode)
     }
 
     fn begin_remove(&mut self, subject: Subject, id: EntryId, batch: &mut Batch) -> Option<()> {

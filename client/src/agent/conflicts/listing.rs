@@ -7,13 +7,16 @@ use bytes::Bytes;
 use quics_proto::agent::v1 as api;
 use quics_proto::common::v1 as common;
 use quics_proto::sync::v1 as sync;
+use quics_reconcile::beside;
 use quics_types::{DeviceId, EntryId, Mtime, Name, Place, Role};
 
 use super::Names;
-use crate::agent::beside::{NUMBERS, beside};
 use crate::agent::{Core, Root};
 use crate::folder::RelPath;
 use crate::group::{self, Group, Member};
+
+/// Numbers that are tried for a name beside another.
+const NUMBERS: u32 = 999;
 
 /// A conflict and where its entry is.
 pub(super) struct Found {
@@ -219,7 +222,7 @@ async fn second_names(root: &Root, found: &[Found], names: &Names) -> Vec<Vec<By
                 if std::mem::take(&mut vacant) {
                     return place.name.to_bytes();
                 }
-                let mut tried = (1..=NUMBERS).filter_map(|number| beside(place.name.as_bytes(), &mark, number));
+                let mut tried = (1..=NUMBERS).map(|number| beside(&place.name, &mark, number));
                 let free = tried.find(|name| {
                     let there = Place { parent: place.parent, name: name.clone() };
                     !given.contains(name) && !engine.taken(&there)

@@ -132,14 +132,17 @@ fn the_same_content_and_a_new_time_alone_are_no_conflict() {
 
 #[test]
 fn permissions_against_an_edit_are_both_taken() {
-    let pair = peace(
-        |it| write(it, "file", "common\n"),
-        |it| write(it, "file", "new\n"),
-        |it| fs::set_permissions(it.join("file"), fs::Permissions::from_mode(0o600)).unwrap(),
-    );
-    both_have(&pair, "file", "new\n");
-    for path in [pair.at("file"), pair.on("file")] {
-        until("the permissions", || fs::metadata(&path).unwrap().permissions().mode() & 0o777 == 0o600);
+    for mode in [0o755, 0o600] {
+        let pair = peace(
+            |it| write(it, "file", "common\n"),
+            |it| write(it, "file", "new\n"),
+            |it| fs::set_permissions(it.join("file"), fs::Permissions::from_mode(mode)).unwrap(),
+        );
+        both_have(&pair, "file", "new\n");
+        for path in [pair.at("file"), pair.on("file")] {
+            let is = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            until("the permissions", || is() == mode);
+        }
     }
 }
 
