@@ -31,15 +31,18 @@ pub struct Group {
     pub directory: Vec<u8>,
 }
 
+/// The device of the newest candidates, and the directory at the top.
+type Key<'a> = (RootId, DeviceId, &'a [u8]);
+
 /// Puts conflicts into groups; gives one for each member, in their order.
 pub fn groups(members: &[Member]) -> Vec<Group> {
     let mut by_time: Vec<usize> = (0..members.len()).collect();
     by_time.sort_by_key(|index| (members[*index].root, members[*index].newest, *index));
     // The periods of each device below each top directory, oldest first.
-    let mut all: BTreeMap<(RootId, DeviceId, &[u8]), Vec<Vec<usize>>> = BTreeMap::new();
+    let mut all: BTreeMap<Key<'_>, Vec<Vec<usize>>> = BTreeMap::new();
     let mut last: Option<(RootId, DeviceId, i64)> = None;
     let mut period = 0;
-    let mut period_of: BTreeMap<(RootId, DeviceId, &[u8]), usize> = BTreeMap::new();
+    let mut period_of: BTreeMap<Key<'_>, usize> = BTreeMap::new();
     for index in by_time {
         let member = &members[index];
         let (device, at) = member.newest;

@@ -45,7 +45,10 @@ impl From<Event> for Input {
 }
 
 /// A question that is asked on the engine's own thread, between its steps. Dropped unasked when the engine is not there.
-pub(crate) struct Question(pub(crate) Box<dyn FnOnce(&mut dyn Stepped) + Send>);
+pub(crate) struct Question(pub(crate) Box<Ask>);
+
+/// Asks an engine.
+type Ask = dyn FnOnce(&mut dyn Stepped) + Send;
 
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
