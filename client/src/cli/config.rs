@@ -21,7 +21,6 @@ The settings hold for everybody who has the root; owners change them.
   answerers=writers|involved|owners
   reminder-hours=N                 0: no reminders
   both-after-days=N                keep both sides of what nobody answered in so many days; 0: never
-  units=NAME,…                     directories that conflict only as a whole, as .git
 
 Examples:
   quics config ~/Documents
@@ -46,7 +45,6 @@ struct SettingsJson {
     answerers: &'static str,
     reminder_hours: u32,
     both_after_days: u32,
-    units: Vec<output::PathJson>,
 }
 
 impl Config {
@@ -67,12 +65,10 @@ impl Config {
             output::json(&shown)?;
             return Ok(DONE);
         }
-        let units: Vec<String> = settings.unit_names.iter().map(|name| crate::text::bytes(name).to_string()).collect();
         output::line(format_args!("merge={}", shown.merge))?;
         output::line(format_args!("answerers={}", shown.answerers))?;
         output::line(format_args!("reminder-hours={}", shown.reminder_hours))?;
         output::line(format_args!("both-after-days={}", shown.both_after_days))?;
-        output::line(format_args!("units={}", units.join(",")))?;
         Ok(DONE)
     }
 }
@@ -114,14 +110,7 @@ fn set(settings: &mut RootSettings, change: &str) -> Result<(), String> {
         }
         "reminder-hours" => settings.reminder_hours = number()?,
         "both-after-days" => settings.both_after_days = number()?,
-        "units" => {
-            let names = value.split(',').filter(|name| !name.is_empty());
-            let names =
-                names.map(|name| quics_types::Name::new(Bytes::from(name.to_owned())).map(|name| name.to_bytes()));
-            settings.unit_names =
-                names.collect::<Result<_, _>>().map_err(|error| format!("\"{}\": {error}", shown()))?;
-        }
-        _ => return Err(one_of("merge=, answerers=, reminder-hours=, both-after-days=, units=")),
+        _ => return Err(one_of("merge=, answerers=, reminder-hours=, both-after-days=")),
     }
     Ok(())
 }
@@ -141,7 +130,6 @@ fn read(root: String, settings: &RootSettings) -> SettingsJson {
         },
         reminder_hours: settings.reminder_hours,
         both_after_days: settings.both_after_days,
-        units: settings.unit_names.iter().map(|name| output::PathJson::new(name)).collect(),
     }
 }
 
@@ -152,16 +140,12 @@ mod tests {
     #[test]
     fn changes_are_made_one_by_one_and_nonsense_is_refused() {
         let mut settings = RootSettings::default();
-        for change in
-            ["merge=auto-clean", "answerers=owners", "reminder-hours=24", "both-after-days=7", "units=.git,.hg"]
-        {
+        for change in ["merge=auto-clean", "answerers=owners", "reminder-hours=24", "both-after-days=7"] {
             set(&mut settings, change).unwrap();
         }
         assert_eq!((settings.merge(), settings.answerers()), (MergePolicy::AutoClean, Answerers::Owners));
-        assert_eq!((settings.reminder_hours, settings.both_after_days, settings.unit_names.len()), (24, 7, 2));
-        set(&mut settings, "units=").unwrap();
-        assert!(settings.unit_names.is_empty());
-        for wrong in ["merge", "merge=maybe", "reminder-hours=soon", "nonsense=1", "units=a/b"] {
+        assert_eq!((settings.reminder_hours, settings.both_after_days), (24, 7));
+        for wrong in ["merge", "merge=maybe", "reminder-hours=soon", "nonsense=1"] {
             assert!(set(&mut settings, wrong).is_err(), "{wrong}");
         }
     }
