@@ -101,6 +101,10 @@ impl<S: Side> World<S> {
             assert!(matches!(again, Err(Unanswered::Closed | Unanswered::Stale { .. })), "{again:?}");
             assert_eq!(self.server.len(), commits);
         }
+        if self.chance(20) && self.server.undo() {
+            say!(self, "undo of the answer");
+            self.books.undone(self.server.row(mind.id).as_ref());
+        }
         let involved: Vec<_> = mind.seen.candidates.keys().map(|(device, _)| *device).collect();
         let Some(id) = self.pick(&involved) else { return };
         let Some(device) = self.devices.iter().position(|it| it.id == id) else { return };

@@ -19,6 +19,9 @@ pub(crate) struct Books {
     replaced: BTreeSet<Digest>,
     /// Contents that a person decided about.
     asked: BTreeSet<Digest>,
+    /// Contents that stand again, at a later time, since an answer was taken back, or what it had settled was chosen then:
+    /// a device that still has one cannot tell whether its user has gone on from it.
+    returned: BTreeSet<Digest>,
     /// What a device's user wrote a content over, knowing it.
     over: BTreeMap<(DeviceId, Digest), BTreeSet<Digest>>,
 }
@@ -37,7 +40,7 @@ impl Books {
         if let (Verdict::Conflict { .. }, Some(content)) = (verdict, proposal.value().and_then(digest_of))
             && let (Some(stands), Some(over)) = (digest_of(&there.value), self.over.get(&(device, content)))
         {
-            let needless = !there.dead && over.contains(&stands);
+            let needless = !there.dead && over.contains(&stands) && !self.returned.contains(&stands);
             assert!(!needless, "a needless question: {proposal:?} was made from {there:?}");
         }
     }
@@ -61,9 +64,19 @@ impl Books {
         self.replaced.extend(digest_of(&old.value));
     }
 
+    /// An answer about an entry was taken back, which has this row now.
+    pub(crate) fn undone(&mut self, row: Option<&Row>) {
+        self.returned.extend(row.and_then(|row| digest_of(&row.value)));
+    }
+
     /// A person answered.
     pub(crate) fn answered(&mut self, row: Option<&Row>, seen: &Conflict, choice: &Choice) {
         self.asked.extend(row.and_then(|row| digest_of(&row.value)));
+        if let Choice::Candidate(key @ (_, CandidateRole::Kept(_))) = choice
+            && let Some(CandidateState::Value(value)) = seen.candidates.get(key).map(|it| &it.state)
+        {
+            self.returned.extend(digest_of(value));
+        }
         for candidate in seen.candidates.values() {
             if let CandidateState::Value(value) = &candidate.state {
                 self.asked.extend(digest_of(value));
@@ -123,11 +136,15 @@ impl<S: Side> World<S> {
                         let same = !row.dead && row.value == *value;
                         assert!(!same, "a question about what is no difference: {row:?}");
                         let Some(content) = digest_of(value) else { continue };
+                        // What an undone answer had settled is kept, wherever its device has gone since.
+                        if let CandidateRole::Kept(_) = role {
+                            continue;
+                        }
                         let has = self.view(number).values().any(|it| it.1 == content);
                         assert!(has, "D{} has no {role:?} {content} any more: {row:?}", number + 1);
                     }
                     CandidateState::Delete => {
-                        assert_eq!(*role, CandidateRole::Own);
+                        assert_ne!(*role, CandidateRole::New);
                         assert!(!row.dead, "a question whether to delete what is deleted: {row:?}");
                     }
                 }

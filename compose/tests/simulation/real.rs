@@ -9,7 +9,7 @@ use quics_meta::Memory;
 use quics_reconcile::{Choice, Conflict, Proposal, RootDigest, Row, Unanswered, Verdict};
 use quics_types::{Cursor, DeviceId, EntryId, Epoch, Name, ResolutionId, Settings};
 use sync_svc::ledger::{
-    Answer, Answering, Change, Inlined, Outcome, People, Request, Resolve, Resolved, Resumed, Scan, Unrecorded,
+    Answer, Answering, Change, Inlined, Outcome, People, Request, Resolve, Resolved, Resumed, Scan, Undo, Unrecorded,
 };
 use sync_svc::{Contents, Ledger, WallTime};
 
@@ -27,6 +27,8 @@ pub(crate) struct Real {
     clock: u64,
     told: u64,
     answers: u64,
+    /// The last answer, or the last taking back.
+    last: Option<ResolutionId>,
     versions: Vec<Row>,
 }
 
@@ -34,7 +36,7 @@ impl Default for Real {
     fn default() -> Self {
         let (meta, chunks) = (Memory::new(1), MemoryChunks::new());
         let ledger = open(&meta, &chunks);
-        Self { meta, chunks, ledger, starts: 1, clock: 1, told: 0, answers: 0, versions: Vec::new() }
+        Self { meta, chunks, ledger, starts: 1, clock: 1, told: 0, answers: 0, last: None, versions: Vec::new() }
     }
 }
 
@@ -50,6 +52,14 @@ fn settled(entry: &sync_svc::ConflictEntry) -> Conflict {
 }
 
 impl Real {
+    fn draw(&mut self) -> ResolutionId {
+        self.clock += 1;
+        self.answers += 1;
+        let mut resolution = [0xaa; ResolutionId::LEN];
+        resolution[8..].copy_from_slice(&self.answers.to_be_bytes());
+        ResolutionId::from_bytes(resolution)
+    }
+
     fn sync(&mut self) {
         self.meta.sync().expect("the store syncs");
         // Every commit becomes a version; read one by one, the compacted feed tells them all.
@@ -176,16 +186,14 @@ impl Side for Real {
     }
 
     fn resolve(&mut self, id: EntryId, revision: u64, choice: &Choice) -> Result<(), Unanswered> {
-        self.clock += 1;
-        self.answers += 1;
-        let mut resolution = [0xaa; ResolutionId::LEN];
-        resolution[8..].copy_from_slice(&self.answers.to_be_bytes());
+        let resolution = self.draw();
         let answers = vec![Answering { entry: id, revision, choice: Ok(choice.clone()), inline: None }];
         let device = DeviceId::from_bytes([0xee; DeviceId::LEN]);
-        let request = Resolve { root: ROOT, id: ResolutionId::from_bytes(resolution), device, answers };
+        let request = Resolve { root: ROOT, id: resolution, device, answers };
         let outcome = loop {
             match self.ledger.resolve(&request, &Everybody, WallTime(self.clock)).expect("an answer is judged") {
                 Resolved::Done(_) => {
+                    self.last = Some(resolution);
                     self.sync();
                     return Ok(());
                 }
@@ -204,6 +212,19 @@ impl Side for Real {
             (Outcome::NotPossible(_), _) => Unanswered::NotEmpty,
             (outcome, choice) => panic!("{outcome:?} for {choice:?}"),
         })
+    }
+
+    fn undo(&mut self) -> bool {
+        let Some(resolution) = self.last else { return false };
+        let id = self.draw();
+        let undo = Undo { root: ROOT, resolution, id, device: DeviceId::SERVER };
+        let undone = self.ledger.undo(&undo, &Everybody, WallTime(self.clock)).expect("an answer is taken back");
+        let committed = undone.expect("it is kept").committed;
+        if committed {
+            self.last = Some(id);
+        }
+        self.sync();
+        committed
     }
 
     fn ingest(&mut self, token: &str, big: bool) {

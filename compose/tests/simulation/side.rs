@@ -22,6 +22,10 @@ pub(crate) trait Side: Default {
     ) -> Option<Verdict>;
     /// A person answers a conflict of which they saw this revision.
     fn resolve(&mut self, id: EntryId, revision: u64, choice: &Choice) -> Result<(), Unanswered>;
+    /// A person takes the last answer, or the last taking back, back; `false`: not here.
+    fn undo(&mut self) -> bool {
+        false
+    }
     /// The last commit.
     fn len(&self) -> usize;
     fn epoch(&self) -> Epoch;
