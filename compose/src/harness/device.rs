@@ -116,7 +116,7 @@ impl Device {
     /// # Errors
     /// When it cannot be started.
     pub fn at_terminal<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<Terminal> {
-        Terminal::start(self.command(arguments))
+        Terminal::start(&self.command(arguments))
     }
 
     /// Starts the agent and waits until it answers.

@@ -28,11 +28,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a command at a terminal of its own.
+    /// Starts a command at a terminal of its own, which is its controlling one, so that Ctrl-C reaches it as a signal:
+    /// util-linux's `setsid` sees to that.
     ///
     /// # Errors
     /// When there is no terminal to be had or the command does not start.
-    pub fn start(mut command: Command) -> Result<Self> {
+    pub fn start(command: &Command) -> Result<Self> {
         let control =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("open a terminal")?;
         grantpt(&control)?;
@@ -41,11 +42,11 @@ impl Terminal {
         let name = ptsname(&control, Vec::new())?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let end = File::from(rustix::fs::open(name.as_c_str(), flags, Mode::empty())?);
-        command.stdin(Stdio::from(end.try_clone()?)).stdout(Stdio::from(end.try_clone()?)).stderr(Stdio::from(end));
-        let told = format!("{command:?}");
-        let child = command.spawn().with_context(|| format!("start {told}"))?;
+        let mut session = in_a_session(command);
+        session.stdin(Stdio::from(end.try_clone()?)).stdout(Stdio::from(end.try_clone()?)).stderr(Stdio::from(end));
+        let child = session.spawn().with_context(|| format!("start {session:?}"))?;
         // The command holds the terminal's other end, and nobody else: when it ends, so does reading.
-        drop(command);
+        drop(session);
         let keyboard = File::from(control);
         let mut output = keyboard.try_clone()?;
         let screen = Arc::new(Mutex::new(String::new()));
@@ -82,7 +83,19 @@ impl Terminal {
     /// # Errors
     /// When nobody reads it any more.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
-        self.keyboard.write_all(format!("{line}\n").as_bytes()).context("type a line")
+        self.type_in(&format!("{line}\n"))
+    }
+
+    /// Presses Ctrl-C.
+    ///
+    /// # Errors
+    /// When nobody reads it any more.
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.type_in("\x03")
+    }
+
+    fn type_in(&mut self, keys: &str) -> Result<()> {
+        self.keyboard.write_all(keys.as_bytes()).context("type")
     }
 
     /// Everything that was shown.
@@ -102,6 +115,22 @@ impl Terminal {
             Err(error) => Err(error.to_string()),
         })
     }
+}
+
+/// The same command at the head of a session of its own, whose terminal is what it is given as stdin.
+fn in_a_session(command: &Command) -> Command {
+    let mut session = Command::new("setsid");
+    session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => session.env(name, value),
+            None => session.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        session.current_dir(folder);
+    }
+    session
 }
 
 impl Drop for Terminal {

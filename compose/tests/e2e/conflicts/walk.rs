@@ -157,7 +157,7 @@ fn a_merge_is_made_in_the_editor_and_refused_with_markers() {
     fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = pair.left.command(["resolve"]);
     command.env("VISUAL", &editor);
-    let mut terminal = Terminal::start(command).unwrap();
+    let mut terminal = Terminal::start(&command).unwrap();
     sees(&mut terminal, "merge in your editor");
     answers(&mut terminal, "g");
     sees(&mut terminal, "markers left");
