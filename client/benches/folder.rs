@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Instant};
 
 use bytes::Bytes;
 use quics_client::folder::{Disk, Folder, Op, Outcome, RelPath, Source, Spot, Stat};
-use quics_types::{Mtime, Name, RootId};
+use quics_types::{Mtime, Name, RootId, UnitNames};
 
 const FILES: usize = 10_000;
 const BATCHES: [usize; 3] = [1, 32, 512];
@@ -47,7 +47,7 @@ fn row(what: &str, batch: usize, mut rates: Vec<f64>) {
 
 fn measure(place: &std::path::Path) {
     let place = tempfile::tempdir_in(place).unwrap();
-    let mut disk = Disk::create(place.path(), RootId::from_bytes([1; 16])).unwrap();
+    let mut disk = Disk::create(place.path(), RootId::from_bytes([1; 16]), UnitNames::default()).unwrap();
     let source = Source::Inline(Bytes::from(vec![7; 4096]));
     println!("| what | batch | files/s | min | max |\n|---|---|---|---|---|");
     for batch in BATCHES {

@@ -13,7 +13,7 @@ use quics_client::{
     folder::{Disk, Folder, Op, Outcome, RelPath, Source, Spot},
     watch::{Seen, Watcher},
 };
-use quics_types::{Mtime, Name, RootId};
+use quics_types::{Mtime, Name, RootId, UnitNames};
 use tempfile::TempDir;
 
 /// Long enough for the slowest machine; no test waits for it to pass.
@@ -29,7 +29,7 @@ struct Watched {
 fn watched(prepare: impl FnOnce(&Path)) -> Watched {
     let place = tempfile::tempdir().unwrap();
     prepare(place.path());
-    let disk = Disk::create(place.path(), RootId::from_bytes([7; 16])).unwrap();
+    let disk = Disk::create(place.path(), RootId::from_bytes([7; 16]), UnitNames::default()).unwrap();
     let (sender, seen) = mpsc::channel();
     let skip = Arc::new(|path: &RelPath, directory: bool| {
         let mut names: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();

@@ -188,7 +188,6 @@ impl From<&Settings> for sync::RootSettings {
             reminder_hours: settings.reminder_hours,
             both_after_days: settings.both_after_days,
             merge: merge as i32,
-            unit_names: settings.unit_names.iter().map(Name::to_bytes).collect(),
         }
     }
 }
@@ -207,16 +206,12 @@ impl TryFrom<sync::RootSettings> for Settings {
             Ok(sync::MergePolicy::AutoClean) => MergePolicy::AutoClean,
             Err(_) => return Err(Malformed::Range("the merge policy")),
         };
-        if message.unit_names.len() > limits::UNIT_NAMES {
-            return Err(Malformed::Range("the number of unit names"));
-        }
         Ok(Self {
             revision: message.revision,
             answerers,
             reminder_hours: message.reminder_hours,
             both_after_days: message.both_after_days,
             merge,
-            unit_names: message.unit_names.into_iter().map(Name::new).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -266,16 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn settings_come_back_and_unit_names_are_bounded_and_checked() {
+    fn settings_come_back_and_say_writers_where_they_say_nothing() {
         let settings =
             Settings { revision: 3, answerers: Answerers::Involved, both_after_days: 7, ..Settings::default() };
         let message = sync::RootSettings::from(&settings);
-        assert_eq!(Settings::try_from(message.clone()), Ok(settings));
-        let many = vec![Bytes::from_static(b"x"); limits::UNIT_NAMES + 1];
-        assert!(Settings::try_from(sync::RootSettings { unit_names: many, ..message.clone() }).is_err());
-        assert!(
-            Settings::try_from(sync::RootSettings { unit_names: vec![Bytes::from_static(b"..")], ..message }).is_err()
-        );
+        assert_eq!(Settings::try_from(message), Ok(settings));
         assert_eq!(Settings::try_from(sync::RootSettings::default()).unwrap().answerers, Answerers::Writers);
     }
 }

@@ -127,6 +127,9 @@ pub(crate) struct Root {
     /// What the password makes of a user who is no member, as `quics.common.v1.Role`; 0: nothing.
     #[prost(int32, tag = "5")]
     pub(crate) password_role: i32,
+    /// Names of its unit directories, sorted.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub(crate) unit_names: Vec<Bytes>,
 }
 
 /// A person's role in a root, as `quics.common.v1.Role`.
@@ -288,9 +291,13 @@ mod tests {
         let ticket = Ticket { user: Bytes::from_static(&[1; 2]), expires_at: 300, used_by: Bytes::from_static(&[9]) };
         assert_eq!(hex(&ticket.encode_to_vec()), "0a02010110ac021a0109");
         let (maker, password) = (Bytes::from_static(&[7]), "p".to_owned());
-        let root = Root { name: "docs".into(), maker, password, created_at: 1, password_role: 0 };
+        let root = Root { name: "docs".into(), maker, password, created_at: 1, password_role: 0, unit_names: vec![] };
         assert_eq!(hex(&root.encode_to_vec()), "0a04646f63731201071a01702001");
-        assert_eq!(hex(&Root { password_role: 2, ..root }.encode_to_vec()), "0a04646f63731201071a017020012802");
+        let root = Root { password_role: 2, ..root };
+        assert_eq!(hex(&root.encode_to_vec()), "0a04646f63731201071a017020012802");
+        let unit_names = vec![Bytes::from_static(b".git"), Bytes::from_static(b"x")];
+        let root = Root { unit_names, ..root };
+        assert_eq!(hex(&root.encode_to_vec()), "0a04646f63731201071a01702001280232042e676974320178");
         assert_eq!(hex(&Member { role: 3, since: 1 }.encode_to_vec()), "08031001");
         let user = User { name: "ada".into(), password: String::new(), created_at: 1 };
         assert_eq!(hex(&user.encode_to_vec()), "0a036164611801");

@@ -11,7 +11,7 @@ use quics_kit::status::status;
 use quics_proto::registry::v1 as proto;
 use quics_proto::registry::v1::registry_service_server::RegistryService;
 use quics_quic::{Connections, Peer};
-use quics_types::{DeviceId, RootId, UserId};
+use quics_types::{DeviceId, RootId, UnitNames, UserId};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status};
@@ -165,9 +165,10 @@ impl RegistryService for Grpc {
             let message = request.into_inner();
             let id = RootId::from_slice(&message.root_id)?;
             let grants = message.password_role().to_domain();
-            let password = Secret::from(message.password.into_bytes());
+            let units = UnitNames::from_bytes(message.unit_names)?;
+            let by_password = (Secret::from(message.password.into_bytes()), grants);
             let root =
-                self.registry.create_root(known.user, known.device, id, message.name, (password, grants)).await?;
+                self.registry.create_root(known.user, known.device, id, message.name, units, by_password).await?;
             Ok(proto::CreateRootResponse { root: Some(root) })
         };
         answer("create_root", work.await)

@@ -5,7 +5,7 @@ use quics_kit::clock::{from_millis, timestamp};
 use quics_kit::secret::Secret;
 use quics_proto::common::v1 as common;
 use quics_proto::registry::v1 as proto;
-use quics_types::{DeviceId, Role, RootId, UserId};
+use quics_types::{DeviceId, Role, RootId, UnitNames, UserId};
 
 use crate::attempts::Who;
 use crate::db::{Attached, Root, Rows, key, tag};
@@ -30,6 +30,7 @@ impl Registry {
         device: DeviceId,
         id: RootId,
         name: String,
+        units: UnitNames,
         (password, grants): (Secret, Option<Role>),
     ) -> Result<proto::Root> {
         names::check_root(&name)?;
@@ -54,7 +55,8 @@ impl Registry {
             }
             let maker = Bytes::copy_from_slice(user.as_bytes());
             let password_role = grants.map_or(0, |role| common::Role::from(role).into());
-            let root = Root { name, maker, password, created_at: now, password_role };
+            let unit_names = units.to_bytes();
+            let root = Root { name, maker, password, created_at: now, password_role, unit_names };
             change.put(key(tag::ROOT, &[id.as_bytes()]), &root);
             put_member(change, id, user, Role::Owner, now);
             put_attached(change, id, device, now);
@@ -218,6 +220,7 @@ impl Registry {
             created_at: Some(timestamp(from_millis(root.created_at))),
             attached_devices: names,
             attached: device.is_some_and(|device| devices.contains(&device)),
+            unit_names: root.unit_names,
         })
     }
 }

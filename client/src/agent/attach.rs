@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quics_proto::registry::v1 as registry;
 use quics_proto::registry::v1::registry_service_client::RegistryServiceClient;
 use quics_quic::Channel;
-use quics_types::{LeaseId, Role, RootId};
+use quics_types::{LeaseId, Role, RootId, UnitNames};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use tonic::{Code, Status};
@@ -44,6 +44,7 @@ impl Core {
         self: &Arc<Self>,
         path: &Path,
         name: &str,
+        units: UnitNames,
         (password, grants): (&str, Option<Role>),
     ) -> Result<Arc<Root>, Error> {
         let _attaching = self.attaching.lock().await;
@@ -59,6 +60,7 @@ impl Core {
             name: name.clone(),
             password: password.to_owned(),
             password_role: grants.map_or(0, |role| quics_proto::common::v1::Role::from(role).into()),
+            unit_names: units.to_bytes(),
         };
         let made = match self.registry().create_root(call(request)).await {
             Ok(made) => made.into_inner().root,
@@ -70,7 +72,19 @@ impl Core {
                 });
             }
         };
-        self.attach(id, name, path, role(made, Role::Owner)).await
+        let units = self.units(&path, id, made.as_ref()).await?;
+        self.attach(id, name, path, role(made, Role::Owner), units).await
+    }
+
+    /// The names of a root's units, by the server's answer; without them nothing of the root can be synced.
+    async fn units(&self, path: &Path, id: RootId, root: Option<&registry::Root>) -> Result<UnitNames, Error> {
+        match root.map(|root| UnitNames::from_bytes(root.unit_names.iter().cloned())) {
+            Some(Ok(units)) => Ok(units),
+            Some(Err(_)) | None => {
+                start::unmark(path, id).await;
+                Err(account::Error::Malformed { server: self.account.lock().server.clone() }.into())
+            }
+        }
     }
 
     /// Attaches a root of the server at a directory, which is made where only its parent is there.
@@ -133,12 +147,20 @@ impl Core {
             }
         };
         let name = attached.as_ref().map_or_else(|| name.to_owned(), |root| root.name.clone());
-        self.attach(id, name, path, role(attached, Role::Writer)).await
+        let units = self.units(&path, id, attached.as_ref()).await?;
+        self.attach(id, name, path, role(attached, Role::Writer), units).await
     }
 
-    async fn attach(self: &Arc<Self>, id: RootId, name: String, path: PathBuf, role: Role) -> Result<Arc<Root>, Error> {
+    async fn attach(
+        self: &Arc<Self>,
+        id: RootId,
+        name: String,
+        path: PathBuf,
+        role: Role,
+        units: UnitNames,
+    ) -> Result<Arc<Root>, Error> {
         let lease = LeaseId::from_bytes(quics_kit::random::bytes());
-        let entry = RootEntry { id, name, path, lease, role, paused: false };
+        let entry = RootEntry { id, name, path, lease, role, units, paused: false };
         self.change_settings(|settings| settings.roots.push(entry.clone())).await?;
         self.start(entry.clone()).await;
         self.roots.lock().get(&id).cloned().ok_or(Error::NoRoot { at: entry.path })

@@ -163,7 +163,7 @@ impl Filter for Rules {
 
 #[cfg(test)]
 mod tests {
-    use quics_types::RootId;
+    use quics_types::{RootId, UnitNames};
 
     use super::*;
     use crate::folder::Disk;
@@ -178,7 +178,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::fs::write(dir.path().join(".quicsignore"), "*.tmp\n").unwrap();
         std::fs::write(dir.path().join("a/.quicsignore"), "b/\n").unwrap();
-        let disk = Disk::create(dir.path(), RootId::from_bytes([1; 16])).unwrap();
+        let disk = Disk::create(dir.path(), RootId::from_bytes([1; 16]), UnitNames::default()).unwrap();
         let mut rules = Rules::new(disk.tree()).unwrap();
         assert!(!rules.active());
         assert!(rules.ignored(&path("x.tmp"), false) && rules.active());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quics_meta::MetaStore;
-use quics_types::{DeviceId, LeaseId, Role, RootId};
+use quics_types::{DeviceId, LeaseId, Role, RootId, UnitNames};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,7 @@ pub(super) struct Opener {
     lease: LeaseId,
     paused: bool,
     role: Role,
+    units: UnitNames,
     device: DeviceId,
     device_name: String,
     store: Arc<dyn MetaStore>,
@@ -53,6 +54,7 @@ impl Opener {
             lease: entry.lease,
             paused: entry.paused,
             role: entry.role,
+            units: entry.units,
             device: account.device,
             device_name: account.device_name,
             store: core.store.clone(),
@@ -74,7 +76,8 @@ impl Opener {
     }
 
     fn open(&self) -> Result<Opened<Engine>, Unopened> {
-        let disk = Disk::open(&self.path, self.root).map_err(|error| start::unopened(&error))?;
+        let disk = Disk::open(&self.path, self.root, self.units.clone());
+        let disk = disk.map_err(|error| start::unopened(&error))?;
         let mut config = Config::new(self.root, self.device, self.device_name.clone());
         config.role = self.role;
         let tree = disk.tree();

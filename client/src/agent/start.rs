@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quics_meta::Options;
-use quics_types::{EntryId, Place, RootId};
+use quics_types::{EntryId, Place, RootId, UnitNames};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -61,7 +61,7 @@ pub(super) async fn start(core: &Arc<Core>, entry: RootEntry) -> Arc<Root> {
 /// [`Error::Directory`] and its like say what is in the way.
 pub(super) async fn mark(path: &Path, root: RootId) -> Result<(), Error> {
     let at = path.to_owned();
-    let made = tokio::task::spawn_blocking(move || Disk::create(&at, root).map(drop)).await;
+    let made = tokio::task::spawn_blocking(move || Disk::create(&at, root, UnitNames::none()).map(drop)).await;
     match made {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(folder_error(path, error)),
@@ -72,7 +72,7 @@ pub(super) async fn mark(path: &Path, root: RootId) -> Result<(), Error> {
 /// Makes it an ordinary directory again; where that fails, what stays is logged.
 pub(super) async fn unmark(path: &Path, root: RootId) {
     let at = path.to_owned();
-    let gone = tokio::task::spawn_blocking(move || Disk::open(&at, root)?.forget()).await;
+    let gone = tokio::task::spawn_blocking(move || Disk::open(&at, root, UnitNames::none())?.forget()).await;
     match gone {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, path = %crate::text::path(path), "folder.unmark_failed"),

@@ -13,7 +13,7 @@ use quics_proto::agent::v1 as api;
 use quics_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use quics_proto::registry::v1 as registry;
 use quics_proto::sync::v1::ConflictState;
-use quics_types::RootId;
+use quics_types::{RootId, UnitNames};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -142,7 +142,9 @@ impl AgentService for Api {
     async fn add_root(&self, request: Request<api::AddRootRequest>) -> Answer<api::AddRootResponse> {
         let request = request.into_inner();
         let by_password = (request.password.as_str(), request.password_role().to_domain());
-        let root = self.core.add(&absolute(&request.path)?, &request.name, by_password).await?;
+        let units = UnitNames::from_bytes(request.unit_names.clone());
+        let units = units.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let root = self.core.add(&absolute(&request.path)?, &request.name, units, by_password).await?;
         Ok(Response::new(api::AddRootResponse { root: Some(self.core.root_status(&root)) }))
     }
 

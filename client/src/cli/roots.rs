@@ -2,7 +2,8 @@
 
 use clap::Args;
 use quics_proto::common::v1::Role;
-use quics_proto::registry::v1::ListRootsRequest;
+use quics_proto::registry::v1::{ListRootsRequest, Root};
+use quics_types::UnitNames;
 use serde::Serialize;
 
 use super::failure::DONE;
@@ -30,6 +31,7 @@ struct RootJson {
     password_required: bool,
     created_at: Option<String>,
     attached_devices: Vec<String>,
+    units: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     here: Option<output::PathJson>,
 }
@@ -56,6 +58,7 @@ impl Roots {
                 password_required: root.password_required,
                 created_at: output::moment(root.created_at),
                 attached_devices: root.attached_devices.clone(),
+                units: units(root),
                 here: here(&root.root_id).map(|path| output::PathJson::new(&path)),
             });
             output::json(&list.collect::<Vec<_>>())?;
@@ -65,22 +68,40 @@ impl Roots {
             output::line("There are no roots yet: `quics add DIR` makes one.")?;
             return Ok(DONE);
         }
+        let usual = UnitNames::default().to_bytes();
+        let all_usual = roots.iter().all(|root| root.unit_names == usual);
         let rows: Vec<Vec<String>> = roots
             .iter()
             .map(|root| {
                 let devices: Vec<String> = root.attached_devices.iter().map(|name| crate::text::line(name)).collect();
-                vec![
+                let mut row = vec![
                     crate::text::line(&root.name),
                     role(root.role()).to_owned(),
                     crate::text::line(&root.owner),
                     here(&root.root_id).map_or_else(|| "-".to_owned(), |path| crate::text::bytes(&path).to_string()),
                     devices.join(", "),
-                ]
+                ];
+                // Said only where somebody chose others than the usual ones.
+                if !all_usual {
+                    row.push(match units(root) {
+                        _ if root.unit_names == usual => "usual".to_owned(),
+                        none if none.is_empty() => "none".to_owned(),
+                        names => names.join(", "),
+                    });
+                }
+                row
             })
             .collect();
-        output::table(&["ROOT", "ROLE", "OWNER", "HERE", "DEVICES"], &rows)?;
+        let columns = ["ROOT", "ROLE", "OWNER", "HERE", "DEVICES", "UNITS"];
+        output::table(if all_usual { &columns[..5] } else { &columns }, &rows)?;
         Ok(DONE)
     }
+}
+
+/// The names of a root's unit directories.
+fn units(root: &Root) -> Vec<String> {
+    // A name that cannot be one comes from no registry of ours; it is printed safely all the same.
+    root.unit_names.iter().map(|name| crate::text::bytes(name).to_string()).collect()
 }
 
 /// The word for a role.

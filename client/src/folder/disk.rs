@@ -169,7 +169,8 @@ impl Folder for Disk {
         let here = |handle: &OwnedFd| fs::fstat(handle).map(|found| (found.st_dev, found.st_ino));
         if here(&dir)? != here(&self.tree.root)? || here(&own)? != here(&self.tree.own)? {
             // It was put back in another way (a restored copy): from now on that one is the folder.
-            let tree = open_tree(&self.tree.path.clone(), self.root).map_err(|e| io::Error::other(e.to_string()))?;
+            let tree = open_tree(&self.tree.path.clone(), self.root, self.tree.units.clone())
+                .map_err(|e| io::Error::other(e.to_string()))?;
             recover(&tree)?;
             self.tree = Arc::new(tree);
         }

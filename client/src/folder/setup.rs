@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use quics_types::{Mtime, RootId};
+use quics_types::{Mtime, RootId, UnitNames};
 use rustix::{
     fs::{self, AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags},
     io::Errno,
@@ -38,7 +38,7 @@ impl Disk {
     /// # Errors
     /// [`Error::NotADirectory`], [`Error::NotWritable`], [`Error::Inside`] and [`Error::Contains`] where it would meet
     /// another synced folder, [`Error::OtherRoot`], [`Error::Unsupported`]; and as [`Disk::open`].
-    pub fn create(path: &Path, root: RootId) -> Result<Self, Error> {
+    pub fn create(path: &Path, root: RootId, units: UnitNames) -> Result<Self, Error> {
         let path = canonical(path)?;
         for outer in path.ancestors().skip(1) {
             if outer.join(OWN).join("marker").exists() {
@@ -66,18 +66,18 @@ impl Disk {
                 fs::fsync(&dir).map_err(|error| io(error.into()))?;
             }
         }
-        Self::open(&path, root)
+        Self::open(&path, root, units)
     }
 
     /// Opens a folder that was created. Staged files that an earlier process left behind are removed, what it had
-    /// displaced is kept.
+    /// displaced is kept. `units` are those that the root was made with, whenever it is synced.
     ///
     /// # Errors
     /// [`Error::Unmarked`], [`Error::OtherRoot`], [`Error::Damaged`], [`Error::Newer`], [`Error::InUse`],
     /// [`Error::Unsupported`], [`Error::Io`].
-    pub fn open(path: &Path, root: RootId) -> Result<Self, Error> {
+    pub fn open(path: &Path, root: RootId, units: UnitNames) -> Result<Self, Error> {
         let path = canonical(path)?;
-        let tree = open_tree(&path, root)?;
+        let tree = open_tree(&path, root, units)?;
         recover(&tree).map_err(|error| Error::io("clean up", path.join(OWN), error))?;
         Ok(Self { root, tree: Arc::new(tree) })
     }
@@ -165,7 +165,7 @@ fn unfit_error(unfit: probe::Unfit, path: &Path) -> Error {
     }
 }
 
-pub(super) fn open_tree(path: &Path, root: RootId) -> Result<Tree, Error> {
+pub(super) fn open_tree(path: &Path, root: RootId, units: UnitNames) -> Result<Tree, Error> {
     let io = |action| move |error: io::Error| Error::io(action, path, error);
     let dir = open_top(path)?;
     let own = match beneath::open_private(&dir, OWN) {
@@ -197,6 +197,7 @@ pub(super) fn open_tree(path: &Path, root: RootId) -> Result<Tree, Error> {
         own,
         _lock: lock,
         abilities,
+        units,
         origins: Default::default(),
         counter: AtomicU64::new(0),
         finished: Default::default(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use quics_types::{Digest, Mtime, Name};
+use quics_types::{Digest, Mtime, Name, UnitNames};
 
 use super::{Abilities, DisplacedEdit, Listing, RelPath, Spot, Stat, beneath, displaced, listing};
 
@@ -31,6 +31,8 @@ pub struct Tree {
     /// Held locked as long as the folder is open.
     pub(super) _lock: File,
     pub(super) abilities: Abilities,
+    /// Which directories are one entry.
+    pub(super) units: UnitNames,
     /// Where displaced files came from, as long as this process knows it.
     pub(super) origins: Mutex<HashMap<Vec<u8>, Spot>>,
     pub(super) counter: AtomicU64,

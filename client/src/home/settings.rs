@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use quics_types::{DeviceId, LeaseId, Role, RootId, UserId};
+use quics_types::{DeviceId, LeaseId, Name, Role, RootId, UnitNames, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -54,6 +54,8 @@ pub struct RootEntry {
     pub lease: LeaseId,
     /// What the user may do with it, as the server said last.
     pub role: Role,
+    /// Its unit directories, as it was made with.
+    pub units: UnitNames,
     /// Nothing is sent or applied until the user says so.
     pub paused: bool,
 }
@@ -108,9 +110,10 @@ struct StoredAccount {
 struct StoredRoot {
     id: String,
     name: String,
-    path: StoredPath,
+    path: StoredBytes,
     lease: String,
     role: StoredRole,
+    units: Vec<StoredBytes>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     paused: bool,
 }
@@ -143,12 +146,28 @@ impl From<StoredRole> for Role {
     }
 }
 
-/// A path is bytes; one that is not UTF-8 is written in hexadecimal.
+/// Paths and names are bytes; what is not UTF-8 is written in hexadecimal.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum StoredPath {
+enum StoredBytes {
     Text(String),
     Bytes { hex: String },
+}
+
+impl StoredBytes {
+    fn of(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes { hex: data_encoding::HEXLOWER.encode(bytes) },
+        }
+    }
+
+    fn read(self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Text(text) => Ok(text.into_bytes()),
+            Self::Bytes { hex } => data_encoding::HEXLOWER.decode(hex.as_bytes()).map_err(|error| error.to_string()),
+        }
+    }
 }
 
 impl Stored {
@@ -164,12 +183,10 @@ impl Stored {
         let roots = settings.roots.iter().map(|root| StoredRoot {
             id: root.id.to_string(),
             name: root.name.clone(),
-            path: match root.path.to_str() {
-                Some(text) => StoredPath::Text(text.to_owned()),
-                None => StoredPath::Bytes { hex: data_encoding::HEXLOWER.encode(root.path.as_os_str().as_bytes()) },
-            },
+            path: StoredBytes::of(root.path.as_os_str().as_bytes()),
             lease: root.lease.to_string(),
             role: root.role.into(),
+            units: root.units.iter().map(|name| StoredBytes::of(name.as_bytes())).collect(),
             paused: root.paused,
         });
         Self { format: FORMAT, account, roots: roots.collect() }
@@ -190,22 +207,19 @@ impl Stored {
         };
         let mut roots = Vec::with_capacity(self.roots.len());
         for root in self.roots {
-            let path = match root.path {
-                StoredPath::Text(text) => PathBuf::from(text),
-                StoredPath::Bytes { hex } => {
-                    let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).map_err(|error| error.to_string())?;
-                    PathBuf::from(OsString::from_vec(bytes))
-                }
-            };
+            let path = PathBuf::from(OsString::from_vec(root.path.read()?));
             if !path.is_absolute() {
                 return Err(format!("the directory of root {} is not absolute", crate::text::line(&root.name)));
             }
+            let units = root.units.into_iter().map(|name| Name::new(name.read()?).map_err(id));
+            let units = units.collect::<Result<Vec<_>, _>>()?;
             roots.push(RootEntry {
                 id: root.id.parse().map_err(id)?,
                 name: root.name,
                 path,
                 lease: root.lease.parse().map_err(id)?,
                 role: root.role.into(),
+                units: UnitNames::new(units).map_err(id)?,
                 paused: root.paused,
             });
         }
@@ -231,6 +245,7 @@ pub(super) fn sample() -> Settings {
                 path: "/home/ann/doc".into(),
                 lease: LeaseId::from_bytes([4; 16]),
                 role: Role::Owner,
+                units: UnitNames::default(),
                 paused: false,
             },
             RootEntry {
@@ -239,6 +254,7 @@ pub(super) fn sample() -> Settings {
                 path: PathBuf::from(OsString::from_vec(b"/home/ann/\xff".to_vec())),
                 lease: LeaseId::from_bytes([6; 16]),
                 role: Role::Reader,
+                units: UnitNames::from_bytes([&b".bundle"[..], b"\xff"].map(bytes::Bytes::from_static)).unwrap(),
                 paused: true,
             },
         ],
@@ -269,12 +285,14 @@ name = \"doc\"
 path = \"/home/ann/doc\"
 lease = \"04040404040404040404040404040404\"
 role = \"owner\"
+units = [\".bzr\", \".git\", \".hg\", \".jj\", \".svn\", \"_darcs\"]
 
 [[roots]]
 id = \"05050505050505050505050505050505\"
 name = \"odd\"
 lease = \"06060606060606060606060606060606\"
 role = \"reader\"
+units = [\".bundle\", { hex = \"ff\" }]
 paused = true
 
 [roots.path]

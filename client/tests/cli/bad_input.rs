@@ -39,6 +39,15 @@ fn a_ticket_survives_how_people_paste() {
 }
 
 #[test]
+fn names_of_units_that_cannot_be_names_are_refused_before_anything_is_asked() {
+    let world = World::new();
+    for wrong in ["", "a/b", ".git,,x", ".quics", &"x".repeat(65)] {
+        world.run(&["add", ".", "--units", wrong]).fails(2, &["--units", "--no-units"]);
+    }
+    world.run(&["add", ".", "--units", "x", "--no-units"]).fails(2, &["cannot be used with"]);
+}
+
+#[test]
 fn a_server_that_is_down_is_a_code_of_its_own() {
     let world = World::new();
     world.run(&["join", &ticket("127.0.0.1:1", anybody())]).fails(4, &["cannot reach the server at 127.0.0.1:1"]);

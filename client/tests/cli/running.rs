@@ -80,12 +80,12 @@ fn directories_that_cannot_be_synced_are_said_and_left_as_they_are() {
 #[test]
 fn a_directory_of_another_root_is_refused() {
     use quics_client::folder::Disk;
-    use quics_types::RootId;
+    use quics_types::{RootId, UnitNames};
 
     let running = Running::start();
     let world = &running.0;
     std::fs::create_dir_all(world.path("outer/inner")).unwrap();
-    drop(Disk::create(&world.path("outer"), RootId::from_bytes([9; 16])).unwrap());
+    drop(Disk::create(&world.path("outer"), RootId::from_bytes([9; 16]), UnitNames::default()).unwrap());
     let before = picture(&world.path("outer"));
     world.run(&["add", "outer/inner"]).fails(1, &["lies inside", "outer", "detach"]);
     world.run(&["add", "outer"]).fails(1, &["another root", "detach"]);

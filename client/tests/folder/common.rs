@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quics_client::folder::{Disk, Folder, Op, Outcome, RelPath, Source, Spot, Stat};
-use quics_types::{Mtime, Name, RootId};
+use quics_types::{Mtime, Name, RootId, UnitNames};
 use tempfile::TempDir;
 
 pub(crate) const ROOT: RootId = RootId::from_bytes([7; 16]);
@@ -10,7 +10,7 @@ pub(crate) const MTIME: Mtime = Mtime { seconds: 1_600_000_000, nanos: 5 };
 
 pub(crate) fn folder() -> (TempDir, Disk) {
     let place = tempfile::tempdir().unwrap();
-    let disk = Disk::create(place.path(), ROOT).unwrap();
+    let disk = Disk::create(place.path(), ROOT, UnitNames::default()).unwrap();
     (place, disk)
 }
 

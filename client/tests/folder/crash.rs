@@ -7,6 +7,7 @@ use std::{
 };
 
 use quics_client::folder::{Disk, Folder, Op};
+use quics_types::UnitNames;
 
 use crate::common::*;
 
@@ -21,7 +22,7 @@ fn text(file: usize, round: usize) -> String {
 #[test]
 fn child_that_is_killed() {
     let Some(place) = std::env::var_os(PLACE) else { return };
-    let mut disk = Disk::open(place.as_ref(), ROOT).unwrap();
+    let mut disk = Disk::open(place.as_ref(), ROOT, UnitNames::default()).unwrap();
     println!("begun");
     for round in 1.. {
         let ops: Vec<Op> = (0..FILES)
@@ -62,7 +63,7 @@ fn a_kill_at_any_time_leaves_old_or_new_files_and_a_folder_that_opens() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let disk = Disk::open(place.path(), ROOT).unwrap();
+        let disk = Disk::open(place.path(), ROOT, UnitNames::default()).unwrap();
         for entry in fs::read_dir(place.path().join("d")).unwrap() {
             let entry = entry.unwrap();
             let found = fs::read_to_string(entry.path()).unwrap();

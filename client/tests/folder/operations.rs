@@ -146,7 +146,7 @@ fn a_parked_entry_survives_a_restart_and_keeps_the_folder_from_being_given_up() 
     let expected = stat(&mut disk, "a");
     all_done(&disk.apply(&[Op::Move { from: spot("a"), expected, to: parked.clone() }]));
     drop(disk);
-    let mut disk = quics_client::folder::Disk::open(place.path(), ROOT).unwrap();
+    let mut disk = quics_client::folder::Disk::open(place.path(), ROOT, quics_types::UnitNames::default()).unwrap();
     assert!(disk.stat(&parked).unwrap().is_some());
     assert!(matches!(disk.forget(), Err(quics_client::folder::Error::NotEmpty(1))));
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use quics_client::folder::{Disk, Folder, Op};
+use quics_types::UnitNames;
 
 use crate::common::*;
 
@@ -26,7 +27,7 @@ fn mode(path: &Path) -> u32 {
 fn child_of_another_user() {
     let Some(place) = std::env::var_os(PLACE) else { return };
     let place = Path::new(&place);
-    let mut disk = Disk::create(place, ROOT).unwrap();
+    let mut disk = Disk::create(place, ROOT, UnitNames::default()).unwrap();
     // A directory that is closed to its owner takes files in later batches too, and is closed again.
     let closed = Op::MakeDir { at: spot("closed"), mode: 0o555 };
     all_done(&disk.apply(&[closed, make("closed/one", "1")]));

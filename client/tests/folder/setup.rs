@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use quics_client::folder::{Disk, Error, Folder, Identity};
-use quics_types::RootId;
+use quics_types::{RootId, UnitNames};
 
 use crate::common::*;
 
@@ -12,15 +12,17 @@ fn a_folder_is_marked_privately_and_can_be_opened_again() {
     let (place, disk) = folder();
     let own = place.path().join(".quics");
     assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700);
-    assert!(matches!(Disk::open(place.path(), ROOT), Err(Error::InUse(_))));
+    assert!(matches!(Disk::open(place.path(), ROOT, UnitNames::default()), Err(Error::InUse(_))));
     drop(disk);
-    let mut disk = Disk::open(place.path(), ROOT).unwrap();
+    let mut disk = Disk::open(place.path(), ROOT, UnitNames::default()).unwrap();
     assert_eq!(disk.check_identity().unwrap(), Identity::Same);
     drop(disk);
-    assert!(Disk::create(place.path(), ROOT).is_ok());
+    assert!(Disk::create(place.path(), ROOT, UnitNames::default()).is_ok());
     let other = RootId::from_bytes([8; 16]);
-    assert!(matches!(Disk::open(place.path(), other), Err(Error::OtherRoot { found, .. }) if found == ROOT));
-    assert!(matches!(Disk::create(place.path(), other), Err(Error::OtherRoot { .. })));
+    assert!(
+        matches!(Disk::open(place.path(), other, UnitNames::default()), Err(Error::OtherRoot { found, .. }) if found == ROOT)
+    );
+    assert!(matches!(Disk::create(place.path(), other, UnitNames::default()), Err(Error::OtherRoot { .. })));
 }
 
 #[test]
@@ -30,13 +32,15 @@ fn folders_do_not_lie_inside_each_other() {
     fs::create_dir_all(&inner).unwrap();
     let other = RootId::from_bytes([8; 16]);
     assert!(
-        matches!(Disk::create(&inner, other), Err(Error::Inside(outer)) if outer == place.path().canonicalize().unwrap())
+        matches!(Disk::create(&inner, other, UnitNames::default()), Err(Error::Inside(outer)) if outer == place.path().canonicalize().unwrap())
     );
     disk.forget().unwrap();
-    let inner_disk = Disk::create(&inner, other).unwrap();
-    assert!(matches!(Disk::create(place.path(), ROOT), Err(Error::Contains(found)) if found.ends_with("a/b")));
+    let inner_disk = Disk::create(&inner, other, UnitNames::default()).unwrap();
+    assert!(
+        matches!(Disk::create(place.path(), ROOT, UnitNames::default()), Err(Error::Contains(found)) if found.ends_with("a/b"))
+    );
     inner_disk.forget().unwrap();
-    assert!(Disk::create(place.path(), ROOT).is_ok());
+    assert!(Disk::create(place.path(), ROOT, UnitNames::default()).is_ok());
 }
 
 #[test]
@@ -44,10 +48,10 @@ fn what_is_not_a_folder_is_refused() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("file");
     fs::write(&file, "x").unwrap();
-    assert!(matches!(Disk::create(&file, ROOT), Err(Error::NotADirectory(_))));
-    assert!(matches!(Disk::create(&place.path().join("absent"), ROOT), Err(Error::Io { .. })));
-    assert!(matches!(Disk::open(place.path(), ROOT), Err(Error::Unmarked(_))));
-    assert!(Disk::create(std::path::Path::new("/proc/self"), ROOT).is_err());
+    assert!(matches!(Disk::create(&file, ROOT, UnitNames::default()), Err(Error::NotADirectory(_))));
+    assert!(matches!(Disk::create(&place.path().join("absent"), ROOT, UnitNames::default()), Err(Error::Io { .. })));
+    assert!(matches!(Disk::open(place.path(), ROOT, UnitNames::default()), Err(Error::Unmarked(_))));
+    assert!(Disk::create(std::path::Path::new("/proc/self"), ROOT, UnitNames::default()).is_err());
 }
 
 #[test]
@@ -58,11 +62,11 @@ fn a_marker_that_is_damaged_or_newer_is_named() {
     let mut bytes = fs::read(&marker).unwrap();
     bytes[4] = 9;
     fs::write(&marker, &bytes).unwrap();
-    assert!(matches!(Disk::open(place.path(), ROOT), Err(Error::Newer { found: 9, .. })));
+    assert!(matches!(Disk::open(place.path(), ROOT, UnitNames::default()), Err(Error::Newer { found: 9, .. })));
     bytes[4] = 1;
     bytes[10] ^= 1;
     fs::write(&marker, &bytes).unwrap();
-    assert!(matches!(Disk::open(place.path(), ROOT), Err(Error::Damaged { .. })));
+    assert!(matches!(Disk::open(place.path(), ROOT, UnitNames::default()), Err(Error::Damaged { .. })));
 }
 
 #[test]
@@ -70,13 +74,13 @@ fn a_folder_that_goes_away_or_is_another_one_is_noticed() {
     let outer = tempfile::tempdir().unwrap();
     let place = outer.path().join("folder");
     fs::create_dir(&place).unwrap();
-    let mut disk = Disk::create(&place, ROOT).unwrap();
+    let mut disk = Disk::create(&place, ROOT, UnitNames::default()).unwrap();
     let aside = outer.path().join("aside");
     fs::rename(&place, &aside).unwrap();
     assert_eq!(disk.check_identity().unwrap(), Identity::Gone);
     fs::create_dir(&place).unwrap();
     assert_eq!(disk.check_identity().unwrap(), Identity::Unmarked);
-    let other = Disk::create(&place, RootId::from_bytes([8; 16])).unwrap();
+    let other = Disk::create(&place, RootId::from_bytes([8; 16]), UnitNames::default()).unwrap();
     assert_eq!(disk.check_identity().unwrap(), Identity::Other);
     other.forget().unwrap();
     fs::remove_dir(&place).unwrap();

@@ -22,7 +22,7 @@ use quics_proto::{
     common::v1::Chunk,
     sync::v1::{sync_service_server::*, *},
 };
-use quics_types::{Digest, LeaseId, Name, RootId};
+use quics_types::{Digest, LeaseId, Name, RootId, UnitNames};
 use rand::{RngCore, SeedableRng};
 use tempfile::TempDir;
 use tonic::{Request, Response, Status, Streaming};
@@ -227,7 +227,7 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn new(server: &Server) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let disk = Disk::create(place.path(), ROOT).unwrap();
+        let disk = Disk::create(place.path(), ROOT, UnitNames::default()).unwrap();
         Self { transfer: transfer(server, &disk), place, disk }
     }
 
@@ -237,7 +237,7 @@ impl Device {
         drop((disk, before));
         // A piece of work that was under way when its transfer ended holds the folder until it is through.
         let disk = loop {
-            match Disk::open(place.path(), ROOT) {
+            match Disk::open(place.path(), ROOT, UnitNames::default()) {
                 Err(quics_client::folder::Error::InUse(_)) => std::thread::yield_now(),
                 opened => break opened.unwrap(),
             }

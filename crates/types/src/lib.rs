@@ -9,12 +9,14 @@ pub mod limits;
 mod name;
 mod settings;
 mod time;
+mod units;
 
 pub use digest::{Digest, Hasher};
 pub use id::{DeviceId, EntryId, LeaseId, ResolutionId, RootId, UserId};
 pub use name::{Name, Place};
 pub use settings::{Answerers, MergePolicy, Settings};
 pub use time::{Cursor, Epoch, LogicalTime, Mtime};
+pub use units::UnitNames;
 
 use thiserror::Error;
 
@@ -43,6 +45,9 @@ pub enum Error {
     /// A name cannot be the name of a directory's member.
     #[error("not a name: {0}")]
     Name(&'static str),
+    /// Names cannot be those of a root's unit directories.
+    #[error("not names of units: {0}")]
+    Units(&'static str),
 }
 
 /// What a member may do with a root.

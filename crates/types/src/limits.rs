@@ -25,5 +25,7 @@ pub const DEPTH: usize = 1024;
 pub const CANDIDATES: usize = 64;
 /// Conflicts that are answered at once.
 pub const ANSWERS: usize = 1024;
-/// Names of directories that conflict and resolve only as a whole, in one root.
-pub const UNIT_NAMES: usize = 64;
+/// Names of a root's unit directories; all of them fit into one record of the index.
+pub const UNIT_NAMES: usize = 32;
+/// Bytes of one of them, which leaves room for what is said behind it where a unit is kept beside another.
+pub const UNIT_NAME_BYTES: usize = 64;

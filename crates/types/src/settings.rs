@@ -1,11 +1,9 @@
 //! How a root deals with conflicts.
 
-use bytes::Bytes;
-
-use crate::{Name, Role};
+use crate::Role;
 
 /// How a root deals with conflicts; the same for all its devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Raised with every change; 0: never set, everything has its default.
     pub revision: u64,
@@ -17,8 +15,6 @@ pub struct Settings {
     pub both_after_days: u32,
     /// Whether texts merge without being asked.
     pub merge: MergePolicy,
-    /// Names of directories that conflict and resolve only as a whole; at most [`crate::limits::UNIT_NAMES`].
-    pub unit_names: Vec<Name>,
 }
 
 /// Who may answer the conflicts of a root.
@@ -56,29 +52,9 @@ impl Answerers {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        // The directories in which version control systems keep a repository, whose files only fit each other.
-        let units = [".git", ".hg", ".svn", ".bzr", ".jj", "_darcs"];
-        Self {
-            revision: 0,
-            answerers: Answerers::default(),
-            reminder_hours: 0,
-            both_after_days: 0,
-            merge: MergePolicy::default(),
-            unit_names: units.iter().filter_map(|name| Name::new(Bytes::from_static(name.as_bytes())).ok()).collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_default_units_are_all_names() {
-        assert_eq!(Settings::default().unit_names.len(), 6);
-    }
 
     #[test]
     fn readers_never_answer_and_owners_always_may() {

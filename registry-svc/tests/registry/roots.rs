@@ -34,6 +34,48 @@ async fn a_root_is_made_once_listed_attached_and_detached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn unit_names_are_those_that_a_root_was_made_with_for_ever_and_for_everybody() {
+    let registry = Registry::start().await;
+    let mut laptop = registry.device("laptop").await;
+    let mut desktop = registry.device("desktop").await;
+    let request = |units: &[&'static str]| proto::CreateRootRequest {
+        root_id: bytes::Bytes::from_static(&DOCS),
+        name: "docs".into(),
+        unit_names: units.iter().map(|unit| bytes::Bytes::from_static(unit.as_bytes())).collect(),
+        ..Default::default()
+    };
+    let many: Vec<_> = (0..40).map(|number| [".a", ".b"][number % 2]).collect();
+    for wrong in [
+        &["a/b"][..],
+        &[""],
+        &[".quics"],
+        &[concat!("0123456789012345678901234567890123456789", "0123456789012345678901234")],
+    ] {
+        assert_eq!(laptop.client.create_root(request(wrong)).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    for units in [&many[..], &[".other"], &[]] {
+        let made = laptop.client.create_root(request(units)).await.unwrap().into_inner().root.unwrap();
+        assert_eq!(made.unit_names, [".a", ".b"], "repeating it finds what the first one made");
+    }
+    assert_eq!(desktop.roots().await[0].unit_names, [".a", ".b"]);
+    assert_eq!(desktop.attach(DOCS, "").await.unwrap().unit_names, [".a", ".b"]);
+    let plain = laptop.create_root(NOTHING, "plain", "").await.unwrap();
+    assert!(plain.unit_names.is_empty(), "registry-svc has no default");
+
+    let full: Vec<_> = (0..32).map(|number| bytes::Bytes::from(format!("{number:064}"))).collect();
+    let request = proto::CreateRootRequest {
+        root_id: bytes::Bytes::from_static(&[9; 16]),
+        name: "\u{20ac}".repeat(64),
+        password: "open sesame".into(),
+        unit_names: full.clone(),
+        ..Default::default()
+    };
+    let root =
+        laptop.client.create_root(request).await.expect("the longest fits into a row").into_inner().root.unwrap();
+    assert_eq!(root.unit_names, full);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_of_visible_roots_are_unique_and_well_formed() {
     let registry = Registry::start().await;
     registry.add_user("ada").await;
@@ -111,6 +153,7 @@ async fn a_password_that_grants_a_role_makes_members_but_none_of_those_who_were_
         name: "docs".into(),
         password: password.into(),
         password_role: role.into(),
+        unit_names: Vec::new(),
     };
     for wrong in [request(Role::Owner, "open sesame"), request(Role::Reader, "")] {
         assert_eq!(mine.client.create_root(wrong).await.unwrap_err().code(), Code::InvalidArgument);

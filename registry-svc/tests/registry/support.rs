@@ -212,7 +212,7 @@ impl Device {
             root_id: bytes::Bytes::copy_from_slice(&id),
             name: name.to_owned(),
             password: password.to_owned(),
-            password_role: 0,
+            ..Default::default()
         };
         Ok(self.client.create_root(request).await?.into_inner().root.unwrap())
     }

@@ -113,7 +113,7 @@ fields!(ResolutionEntry { device, resolved_at, seq, entries, undoes, changed, un
 fields!(Answered { rows, resolution, kept, revision });
 choices!(Answerers { Writers, Involved, Owners });
 choices!(MergePolicy { Ask, AutoClean });
-fields!(Settings { revision, answerers, reminder_hours, both_after_days, merge, unit_names });
+fields!(Settings { revision, answerers, reminder_hours, both_after_days, merge });
 fields!(SettingsEntry { settings, seq });
 
 impl Code for Chosen {
@@ -203,5 +203,5 @@ mod tests {
         010101010101030303030303030303030303030303030200ac02";
     const GOLDEN_WHOLE: &str = "0103030303030303030303030303030303e8070901010101010101010101010101010101010108080808080808080808\
         080808080808010101010101010101010101010101010100";
-    const GOLDEN_SETTINGS: &str = "010201ac02000006042e676974032e6867042e73766e042e627a72032e6a6a065f646172637309";
+    const GOLDEN_SETTINGS: &str = "010201ac02000009";
 }

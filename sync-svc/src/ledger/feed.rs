@@ -172,7 +172,7 @@ impl Told {
             Change::Closed(_, conflict, entry) => {
                 Self::conflict_size(conflict) + entry.as_ref().map_or(0, Self::row_size)
             }
-            Change::Settings(settings) => 64 + settings.unit_names.len() * 260,
+            Change::Settings(_) => 64,
         }
     }
 

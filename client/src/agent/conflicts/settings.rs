@@ -39,7 +39,7 @@ impl Core {
         let answer = self.sync_client().get_settings(call(request)).await;
         let settings =
             answer.map_err(|status| Error::of_call(self, &status))?.into_inner().settings.unwrap_or_default();
-        self.desk.settings.lock().insert(root, settings.clone());
+        self.desk.settings.lock().insert(root, settings);
         Ok(settings)
     }
 
@@ -81,7 +81,7 @@ impl Core {
                 });
             }
         };
-        self.desk.settings.lock().insert(root.id, settings.clone());
+        self.desk.settings.lock().insert(root.id, settings);
         Ok(settings)
     }
 }

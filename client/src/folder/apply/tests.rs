@@ -3,7 +3,7 @@
 use std::{cell::Cell, fs as std_fs, path::PathBuf, rc::Rc};
 
 use bytes::Bytes;
-use quics_types::{Mtime, Name, RootId};
+use quics_types::{Mtime, Name, RootId, UnitNames};
 use tempfile::TempDir;
 
 use super::fault;
@@ -13,7 +13,7 @@ const MTIME: Mtime = Mtime { seconds: 1_600_000_000, nanos: 5 };
 
 fn folder() -> (TempDir, Disk) {
     let place = tempfile::tempdir().unwrap();
-    let disk = Disk::create(place.path(), RootId::from_bytes([7; 16])).unwrap();
+    let disk = Disk::create(place.path(), RootId::from_bytes([7; 16]), UnitNames::default()).unwrap();
     (place, disk)
 }
 
@@ -252,7 +252,7 @@ fn what_a_crash_left_staged_is_sorted_out_without_losing_an_edit() {
         assert!(crashed.is_err());
         fault::during(|_| {}, || {});
         drop(disk);
-        let disk = Disk::open(place.path(), RootId::from_bytes([7; 16])).unwrap();
+        let disk = Disk::open(place.path(), RootId::from_bytes([7; 16]), UnitNames::default()).unwrap();
         let now = std_fs::read_to_string(&path).unwrap();
         assert_eq!(now, if point == "exchanged" { "new" } else { "old" }, "{point}");
         let edits = disk.tree().sweep_displaced(disk_now(1_000)).unwrap();
