@@ -16,3 +16,5 @@ mod operations;
 mod permissions;
 #[path = "folder/setup.rs"]
 mod setup;
+#[path = "folder/units.rs"]
+mod units;

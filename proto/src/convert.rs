@@ -106,6 +106,9 @@ impl From<&Value> for common::Value {
             Value::File { content, size } => {
                 Kind::File(common::File { content_id: bytes::Bytes::copy_from_slice(content.as_bytes()), size: *size })
             }
+            Value::Unit { content, size } => {
+                Kind::Unit(common::Unit { content_id: bytes::Bytes::copy_from_slice(content.as_bytes()), size: *size })
+            }
             Value::Link { target } => Kind::Link(common::Link { target: target.clone() }),
         };
         Self { kind: Some(kind) }
@@ -119,6 +122,7 @@ impl TryFrom<common::Value> for Value {
         match need(value.kind, "the value's kind")? {
             Kind::Directory(_) => Ok(Value::Directory),
             Kind::File(file) => Ok(Value::File { content: Digest::from_slice(&file.content_id)?, size: file.size }),
+            Kind::Unit(unit) => Ok(Value::Unit { content: Digest::from_slice(&unit.content_id)?, size: unit.size }),
             Kind::Link(link) => {
                 let fits = (1..=limits::LINK_TARGET_BYTES).contains(&link.target.len()) && !link.target.contains(&0);
                 if fits {

@@ -127,6 +127,7 @@ async fn list(tree: &Arc<Tree>, skip: &Skip, dir: RelPath) -> io::Result<(Vec<(S
             let at = Spot { dir: dir.clone(), name: member.name };
             match stat.kind {
                 Kind::File if stat.size > 0 && !skip(&at.path(), false) => files.push((at, stat)),
+                Kind::Unit if !skip(&at.path(), true) => files.push((at, stat)),
                 Kind::Directory if !skip(&at.path(), true) => dirs.push(at.path()),
                 _ => {}
             }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use quics_proto::agent::v1::ListConflictsRequest;
-use quics_proto::common::v1::{Value, value::Kind};
+use quics_proto::common::v1::{File, Value, value::Kind};
 use quics_proto::sync::v1::CandidateRole;
 use serde::Serialize;
 
 use super::failure::{DONE, WAITING};
 use super::rescan::optional;
-use super::sides::{Conflict, Side, Take, file};
+use super::sides::{Conflict, Side, Take, unit};
 use super::{Context, Failure, context, files, output};
 use crate::api;
 
@@ -40,7 +40,7 @@ pub(super) struct Conflicts {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Write one side of a conflict to a file of yours
+    /// Write one side of a conflict to a file of yours, or to a directory where it is one
     #[command(after_help = "\
 Examples:
   quics conflicts get ~/Documents/plan.odt --from server -o /tmp/plan.odt
@@ -117,7 +117,7 @@ impl SideJson {
             own: author.own,
             role,
             kind: kind(side.value.as_ref()),
-            size: side.file().map(|file| file.size),
+            size: side.file().or(side.unit().as_ref()).map(|content| content.size),
             modified_at: output::moment(side.modified_at),
             second_name: (!side.second_name.is_empty()).then(|| output::PathJson::new(&side.second_name)),
         }
@@ -129,6 +129,7 @@ fn kind(value: Option<&Value>) -> &'static str {
         None => "deleted",
         Some(Kind::Directory(_)) => "directory",
         Some(Kind::File(_)) => "file",
+        Some(Kind::Unit(_)) => "unit",
         Some(Kind::Link(_)) => "link",
     }
 }
@@ -172,7 +173,7 @@ impl Conflicts {
         let mut agent = context.agent().await?;
         if let Some(What::Get { path, from, output }) = self.what {
             let conflict = find(&mut agent, path).await?;
-            return get(&mut agent, &conflict, &from, &output).await;
+            return get(context, &mut agent, &conflict, &from, &output).await;
         }
         let conflicts = list(&mut agent, self.path).await?;
         let code = if conflicts.is_empty() { DONE } else { WAITING };
@@ -211,6 +212,7 @@ pub(super) fn print(conflicts: &[Conflict]) -> Result<(), Failure> {
 }
 
 async fn get(
+    context: &Context,
     agent: &mut api::Client,
     conflict: &Conflict,
     from: &str,
@@ -226,11 +228,10 @@ async fn get(
         let side = conflict.side(&from.parse().unwrap_or(Take::Server)).map_err(failed)?;
         side.value.clone().ok_or_else(|| failed(format!("{} deleted it: there is nothing to write", side.name())))?
     };
-    match (&value.kind, file(Some(&value))) {
-        (_, Some(file)) => {
-            let request = files::request(&conflict.listed.root_id, file, &conflict.listed.path);
-            files::write(agent, request, output).await?;
-        }
+    let request = |content: &File| files::request(&conflict.listed.root_id, content, &conflict.listed.path);
+    match (&value.kind, unit(Some(&value))) {
+        (Some(Kind::File(file)), _) => files::write(agent, request(file), output).await?,
+        (_, Some(bundle)) => files::unpack(context, agent, request(&bundle), output).await?,
         (Some(Kind::Link(link)), _) => files::link(&link.target, output)?,
         _ => return Err(failed("this side is a directory, which has no content".to_owned())),
     }

@@ -59,6 +59,7 @@ struct RowJson {
 enum ValueJson {
     Directory,
     File { content: String, size: u64 },
+    Unit { content: String, size: u64 },
     Link { target: String },
     Unknown,
 }
@@ -68,6 +69,7 @@ impl From<Option<&Value>> for ValueJson {
         match value.and_then(|value| value.kind.as_ref()) {
             Some(Kind::Directory(_)) => Self::Directory,
             Some(Kind::File(file)) => Self::File { content: output::hex(&file.content_id), size: file.size },
+            Some(Kind::Unit(unit)) => Self::Unit { content: output::hex(&unit.content_id), size: unit.size },
             Some(Kind::Link(link)) => Self::Link { target: String::from_utf8_lossy(&link.target).into_owned() },
             None => Self::Unknown,
         }
@@ -80,6 +82,9 @@ impl std::fmt::Display for ValueJson {
             Self::Directory => f.write_str("a directory"),
             Self::File { content, size } => {
                 write!(f, "a file of {}, content {:.16}…", crate::text::size(*size), content)
+            }
+            Self::Unit { content, size } => {
+                write!(f, "a directory of {} as a whole, content {:.16}…", crate::text::size(*size), content)
             }
             Self::Link { target } => write!(f, "a link to {}", crate::text::line(target)),
             Self::Unknown => f.write_str("unknown"),

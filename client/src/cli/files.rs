@@ -12,6 +12,7 @@ use quics_proto::common::v1 as common;
 
 use super::{Context, Failure};
 use crate::api;
+use crate::folder::unpack_unit;
 use crate::text::path;
 
 /// Reads a content of at most `limit` bytes; `None` for a longer one.
@@ -59,6 +60,25 @@ pub(super) async fn write(agent: &mut api::Client, request: ReadContentRequest, 
     written
 }
 
+/// Makes a new directory of a unit's bundle; what is left of a failed attempt is removed.
+///
+/// # Errors
+/// One sentence; what exists is left as it is.
+pub(super) async fn unpack(
+    context: &Context,
+    agent: &mut api::Client,
+    request: ReadContentRequest,
+    at: &Path,
+) -> Result<(), Failure> {
+    if at.symlink_metadata().is_ok() {
+        return Err(exists(at));
+    }
+    let bench = Workbench::new(context, b"bundle")?;
+    let copied = bench.place("whole")?;
+    write(agent, request, &copied).await?;
+    File::open(&copied).and_then(|bundle| unpack_unit(&bundle, at)).map_err(|error| wrong("make", at, &error))
+}
+
 /// Makes a new symbolic link.
 ///
 /// # Errors
@@ -79,11 +99,13 @@ async fn copy(agent: &mut api::Client, request: ReadContentRequest, file: &mut F
 fn create(at: &Path) -> Result<File, Failure> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(at);
     opened.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Failure::new(format!("{} exists already: give another path, or remove it first", path(at)))
-        }
+        std::io::ErrorKind::AlreadyExists => exists(at),
         _ => wrong("make", at, &error),
     })
+}
+
+fn exists(at: &Path) -> Failure {
+    Failure::new(format!("{} exists already: give another path, or remove it first", path(at)))
 }
 
 fn wrong(action: &str, at: &Path, error: &std::io::Error) -> Failure {

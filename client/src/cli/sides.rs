@@ -53,6 +53,7 @@ impl Side {
             Some(Kind::Directory(_)) => "a directory".to_owned(),
             Some(Kind::Link(link)) => format!("a link to {}", text::bytes(&link.target)),
             Some(Kind::File(file)) => text::size(file.size),
+            Some(Kind::Unit(unit)) => format!("a directory of {} as a whole", text::size(unit.size)),
         };
         format!("{what}, modified {}", output::when(self.modified_at))
     }
@@ -60,6 +61,11 @@ impl Side {
     /// The file that it is.
     pub(super) fn file(&self) -> Option<&File> {
         file(self.value.as_ref())
+    }
+
+    /// The bundle of the unit that it is.
+    pub(super) fn unit(&self) -> Option<File> {
+        unit(self.value.as_ref())
     }
 
     /// When it was made: by its author's clock, or for a delete when the server heard of it.
@@ -82,6 +88,14 @@ impl Side {
 pub(super) fn file(value: Option<&Value>) -> Option<&File> {
     match value?.kind.as_ref()? {
         Kind::File(file) => Some(file),
+        _ => None,
+    }
+}
+
+/// The bundle of the unit that a value is.
+pub(super) fn unit(value: Option<&Value>) -> Option<File> {
+    match value?.kind.as_ref()? {
+        Kind::Unit(unit) => Some(File { content_id: unit.content_id.clone(), size: unit.size }),
         _ => None,
     }
 }

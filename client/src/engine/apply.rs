@@ -5,12 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use quics_kit::telemetry::journey::{self, Stage};
-use quics_reconcile::{Aspect, NodeId, Row, Seen, Step, Subject, Value, beside};
+use quics_reconcile::{Aspect, NodeId, Row, Seen, Step, Subject, Value, beside, parked_entry, parked_name};
 use quics_types::{EntryId, Name, Place};
 
 use super::Engine;
 use super::content::{AGAIN, content_id};
-use crate::folder::{Op, Outcome, RelPath, Source, Spot, Stat};
+use crate::folder::{Kind, Op, Outcome, RelPath, Source, Spot, Stat};
 
 /// Subjects that are planned in one step.
 const SUBJECTS_PER_STEP: usize = 8192;
@@ -99,11 +99,7 @@ impl Batch {
     }
 
     fn push(&mut self, subject: Subject, op: Op, doing: Doing) {
-        let source = match &op {
-            Op::MakeFile { source, .. } | Op::ReplaceWithFile { source, .. } => Some(source),
-            _ => None,
-        };
-        if let Some(Source::Inline(bytes)) = source {
+        if let Some(Source::Inline(bytes)) = op.source() {
             self.bytes += bytes.len();
         }
         self.ops.push(op);
@@ -185,8 +181,8 @@ impl Engine {
     fn certain(&mut self, id: EntryId) -> Option<(NodeId, Spot, Stat)> {
         let node = self.trees.node_of(id)?;
         let (spot, stat) = (self.spot_of(node)?, *self.stats.get(&node)?);
-        let content = match &self.trees.node(node)?.value {
-            Some(Value::File { content, .. }) if self.racy.contains(&node) => *content,
+        let content = match self.trees.node(node)?.value.as_ref().and_then(Value::content) {
+            Some((content, _)) if self.racy.contains(&node) => content,
             _ => return Some((node, spot, stat)),
         };
         if stat.size <= quics_types::limits::INLINE_BYTES as u64
@@ -214,6 +210,11 @@ impl Engine {
                 batch.may_take(&source).then_some(())?;
                 Op::MakeFile { at: at.clone(), source, mode: row.mode, mtime: row.mtime }
             }
+            Value::Unit { content, size } => {
+                let Some(source) = self.source_of(id, *content, *size) else { return Some(()) };
+                batch.may_take(&source).then_some(())?;
+                Op::MakeUnit { at: at.clone(), source, mode: row.mode }
+            }
         };
         batch.claims(None, Some(&at)).then_some(())?;
         batch.push(subject, op, Doing::Create { row, parent });
@@ -234,6 +235,11 @@ impl Engine {
                 batch.may_take(&source).then_some(())?;
                 let mode = self.mode_of_replacement(node, &row);
                 Op::ReplaceWithFile { at, expected, source, mode, mtime: row.mtime }
+            }
+            Value::Unit { content, size } => {
+                let Some(source) = self.source_of(id, *content, *size) else { return Some(()) };
+                batch.may_take(&source).then_some(())?;
+                Op::ReplaceWithUnit { at, expected, source, mode: self.mode_of_replacement(node, &row) }
             }
         };
         batch.claims(Some(node), None).then_some(())?;
@@ -286,7 +292,7 @@ impl Engine {
         }
         let node = self.trees.node_of(id)?;
         let (from, expected) = (self.spot_of(node)?, *self.stats.get(&node)?);
-        let name = Name::new(id.to_string()).ok()?;
+        let name = parked_name(id, expected.kind == Kind::Unit);
         let to = Spot { dir: RelPath::stage(), name: name.clone() };
         batch.claims(Some(node), Some(&to)).then_some(())?;
         batch.push(subject, Op::Move { from, expected, to }, Doing::Park { id, node, name });
@@ -323,8 +329,7 @@ impl Engine {
         let mut like = from.name.clone();
         if parent == NodeId::STAGE {
             parent = NodeId::TOP;
-            let id = std::str::from_utf8(like.as_bytes()).ok().and_then(|text| text.parse::<EntryId>().ok());
-            if let Some(row) = id.and_then(|id| self.trees.remote(id)) {
+            if let Some(row) = parked_entry(&like).and_then(|id| self.trees.remote(id)) {
                 like = row.place.name.clone();
             }
         }
@@ -484,8 +489,8 @@ impl Engine {
 
     /// A file was written here: its content is known without reading it.
     fn written(&mut self, node: NodeId, row: &Row, stat: &Stat) {
-        if let Value::File { content, .. } = &row.value {
-            self.contents.used(content);
+        if let Some((content, _)) = row.value.content() {
+            self.contents.used(&content);
             // A later write leaves another mtime, unless this one is as young as the write could be.
             let young = Stat { ctime: stat.mtime, ..*stat }.racy(self.folder.now());
             if young {
@@ -502,9 +507,9 @@ impl Engine {
             self.look_again(spot);
         }
         if let Doing::Create { row, .. } | Doing::Replace { row, .. } = doing
-            && let Value::File { content, .. } = &row.value
+            && let Some((content, _)) = row.value.content()
         {
-            self.contents.not_incoming(content); // it is taken from where it was fetched, or fetched again
+            self.contents.not_incoming(&content); // it is taken from where it was fetched, or fetched again
         }
         let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
         match error {
@@ -516,7 +521,7 @@ impl Engine {
             }
             Some(_) => self.rest(subject, LOOK),
             None if matches!(doing, Doing::Remove { .. })
-                && matches!(op, Op::Remove { expected, .. } if expected.kind == crate::folder::Kind::Directory) =>
+                && matches!(op, Op::Remove { expected, .. } if expected.kind == Kind::Directory) =>
             {
                 if let Some(spot) = spots.first() {
                     let why = "was deleted elsewhere and stays here because of what is in it and not synced";
@@ -530,6 +535,6 @@ impl Engine {
 }
 
 fn seen_of(stat: &Stat) -> Seen {
-    let mode = if stat.kind == crate::folder::Kind::Link { 0o777 } else { stat.mode };
+    let mode = if stat.kind == Kind::Link { 0o777 } else { stat.mode };
     Seen { inode: stat.inode, mode, mtime: stat.mtime }
 }

@@ -20,6 +20,8 @@ const INLINE_CACHE: usize = 48 << 20;
 const READ_CACHE: usize = 16 << 20;
 /// An emptied file waits so long for its writer.
 const EMPTIED: i64 = 1_000_000_000;
+/// A unit is read when nothing in it has changed for so long: what changes together is one change.
+const UNIT_QUIET: Duration = Duration::from_millis(300);
 /// After so long something that failed is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(10);
 
@@ -128,7 +130,8 @@ impl Engine {
                 self.postpone_node(node, Duration::from_millis(200));
             }
             Kind::File if stat.size <= limits::INLINE_BYTES as u64 => self.hash_small(node, &spot),
-            Kind::File => self.start_ingest(node, spot, stat),
+            Kind::Unit if self.age(&stat) < UNIT_QUIET.as_nanos() as i64 => self.postpone_node(node, UNIT_QUIET),
+            Kind::File | Kind::Unit => self.start_ingest(node, spot, stat),
         }
     }
 
@@ -233,7 +236,12 @@ impl Engine {
         let Some(spot) = self.spot_of(node) else { return };
         match result {
             Ok(done) if self.stats.get(&node).is_some_and(|now| now.same_content(&stat)) => {
-                self.hashed(node, done.stat, Value::File { content: done.content, size: done.size });
+                let Ingested { content, size, stat } = done;
+                let value = match stat.kind {
+                    Kind::Unit => Value::Unit { content, size },
+                    _ => Value::File { content, size },
+                };
+                self.hashed(node, stat, value);
             }
             Ok(_) | Err(IngestFailure::Changed) => self.look_again(&spot),
             Err(IngestFailure::Offline) => self.postpone_node(node, Duration::from_millis(500)),
@@ -263,10 +271,8 @@ impl Engine {
         }
         let like = self.trees.node_of(id).and_then(|node| {
             let spot = self.spot_of(node)?;
-            match self.trees.node(node)?.value {
-                Some(Value::File { content, .. }) => Some((spot, content)),
-                _ => None,
-            }
+            let (content, _) = self.trees.node(node)?.value.as_ref()?.content()?;
+            Some((spot, content))
         });
         self.contents.fetching += 1;
         let ticket = self.contents.ticket(Work::Fetch { content, size, wanted_by: id });

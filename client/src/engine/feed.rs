@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use quics_reconcile::{RootDigest, Value};
+use quics_reconcile::RootDigest;
 use quics_types::{Cursor, EntryId};
 
 use super::content::content_id;
@@ -33,10 +33,10 @@ impl Engine {
         match record {
             Record::Row { row, inline } => {
                 let id = row.id;
-                if let (Value::File { content, .. }, Some(bytes), false) = (&row.value, inline, row.dead) {
+                if let (Some((content, _)), Some(bytes), false) = (row.value.content(), inline, row.dead) {
                     let wanted = self.trees.base(id).is_none_or(|base| base.value != row.value);
-                    if wanted && content_id(&bytes) == Some(*content) {
-                        self.contents.keep_inline(*content, bytes);
+                    if wanted && content_id(&bytes) == Some(content) {
+                        self.contents.keep_inline(content, bytes);
                     }
                 }
                 self.trees.receive_row(row);

@@ -75,9 +75,25 @@ impl Engine {
             if path.is_root() {
                 self.look.queue(NodeId::TOP, false);
             } else {
+                let path = self.unit_around(&path).unwrap_or(path);
                 self.look.paths.insert(path);
             }
         }
+    }
+
+    /// The unit that a path lies in.
+    fn unit_around(&self, path: &RelPath) -> Option<RelPath> {
+        let mut at = NodeId::TOP;
+        let mut way = RelPath::root();
+        for part in path.as_bytes().split(|byte| *byte == b'/') {
+            let name = Name::new(bytes::Bytes::copy_from_slice(part)).ok()?;
+            at = self.trees.child(at, &name)?;
+            way = way.join(&name);
+            if self.stats.get(&at).is_some_and(|stat| stat.kind == Kind::Unit) {
+                return Some(way);
+            }
+        }
+        None
     }
 
     /// Looks at a part of what has to be looked at.
@@ -145,7 +161,7 @@ impl Engine {
             let member = path.join(&name);
             match stat {
                 Ok(stat) => {
-                    let ignored = node != NodeId::STAGE && self.filter.ignored(&member, stat.kind == Kind::Directory);
+                    let ignored = node != NodeId::STAGE && self.filter.ignored(&member, stat.kind.is_a_directory());
                     if !ignored {
                         gone.remove(&name);
                         self.look.seen += 1;
@@ -183,7 +199,7 @@ impl Engine {
         let spot = Spot { dir, name: name.clone() };
         match self.folder.stat(&spot) {
             Ok(Some(stat)) => {
-                if self.filter.ignored(path, stat.kind == Kind::Directory) {
+                if self.filter.ignored(path, stat.kind.is_a_directory()) {
                     return;
                 }
                 self.see(parent, name, path.clone(), stat, false);
@@ -328,7 +344,7 @@ impl Engine {
         match stat.kind {
             Kind::Directory => return Some(Value::Directory),
             Kind::Other => return None,
-            Kind::File | Kind::Link => {}
+            Kind::File | Kind::Unit | Kind::Link => {}
         }
         if let Some(node) = node
             && let (Some(old), Some(it)) = (self.stats.get(&node), self.trees.node(node))

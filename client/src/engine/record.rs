@@ -87,6 +87,7 @@ impl From<&Stat> for StoredStat {
             Kind::Directory => 2,
             Kind::Link => 3,
             Kind::Other => 4,
+            Kind::Unit => 5,
         };
         Self {
             kind,
@@ -107,6 +108,7 @@ impl StoredStat {
             1 => Kind::File,
             2 => Kind::Directory,
             3 => Kind::Link,
+            5 => Kind::Unit,
             _ => Kind::Other,
         };
         let time = |time: &Option<Time>| time.clone().map(Mtime::from).unwrap_or_default();

@@ -13,7 +13,13 @@ mod replace;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fs::File, io, os::fd::OwnedFd, rc::Rc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+};
 
 use quics_types::Mtime;
 use rustix::{
@@ -26,6 +32,7 @@ use super::{
     stage::{self, Staged},
     touched::Touched,
     tree::Tree,
+    unit,
 };
 
 /// Up to so many staged files are synced one by one; more of them with one `syncfs`.
@@ -33,7 +40,8 @@ const SYNC_EACH_UP_TO: usize = 8;
 
 /// Applies the operations; see [`Folder::apply`](super::Folder::apply).
 pub(super) fn apply(tree: &Tree, ops: &[Op], now: Mtime) -> Vec<Outcome> {
-    let few = ops.len() <= SYNC_EACH_UP_TO;
+    let makes_unit = |op: &Op| matches!(op, Op::MakeUnit { .. } | Op::ReplaceWithUnit { .. });
+    let few = ops.len() <= SYNC_EACH_UP_TO && !ops.iter().any(makes_unit);
     let mut staged = stage::all(tree, ops, few);
     fault::at("staged");
     if let Err(error) = sync_staged(tree, &staged, few) {
@@ -141,18 +149,22 @@ impl Batch<'_> {
     fn run(&mut self, op: usize, what: &Op, staged: Option<Staged>) -> io::Result<Option<Stat>> {
         let spots = what.spots();
         let allowed = spots.into_iter().flatten().all(Tree::allowed);
-        let name = staged.as_ref().map(|staged| (staged.name.clone(), staged.incoming.clone()));
+        let origin = staged.as_ref().map(|staged| (staged.name.clone(), staged.origin.clone()));
         let result = match (allowed, what, staged) {
             (false, ..) => Err(io::Error::new(io::ErrorKind::InvalidInput, "this name is reserved")),
             (_, Op::MakeDir { at, mode }, _) => self.make_dir(op, at, *mode),
-            (_, Op::MakeFile { at, .. }, Some(staged)) => self.make_file(op, at, staged),
+            (_, Op::MakeFile { at, .. } | Op::MakeUnit { at, .. }, Some(staged)) => self.show(op, at, staged),
             (_, Op::MakeLink { at, target }, _) => self.make_link(op, at, target),
             (_, Op::ReplaceWithFile { at, expected, mode, mtime, .. }, Some(staged)) => {
                 self.replace(op, at, expected, staged, Some((*mode, *mtime)))
             }
-            (_, Op::ReplaceWithLink { at, expected, .. } | Op::ReplaceWithDir { at, expected, .. }, Some(staged)) => {
-                self.replace(op, at, expected, staged, None)
-            }
+            (
+                _,
+                Op::ReplaceWithLink { at, expected, .. }
+                | Op::ReplaceWithDir { at, expected, .. }
+                | Op::ReplaceWithUnit { at, expected, .. },
+                Some(staged),
+            ) => self.replace(op, at, expected, staged, None),
             (_, Op::Remove { at, expected }, _) if expected.kind == Kind::Directory => {
                 self.remove_dir(op, at, expected)
             }
@@ -161,18 +173,26 @@ impl Batch<'_> {
             (_, Op::SetAttributes { at, expected, mode, mtime }, _) => self.attributes(op, at, expected, *mode, *mtime),
             (..) => Err(io::Error::other("nothing was staged")),
         };
-        if let (Some((name, incoming)), Err(_) | Ok(None)) = (name, &result) {
-            match stage::give_back(self.tree, incoming.as_ref(), &name) {
+        match (origin, &result) {
+            (Some((_, origin)), Ok(Some(_))) => stage::used_up(self.tree, &origin),
+            (Some((name, origin)), _) => match stage::give_back(self.tree, &origin, &name) {
                 // It goes by another name already, or was put back.
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => tracing::warn!(name, %error, "a staged file stays behind"),
-            }
+            },
+            (None, _) => {}
         }
         result
     }
 
     fn look(&self, dir: &OwnedFd, at: &Spot) -> io::Result<Option<Stat>> {
         beneath::look(dir, at.name.as_bytes(), self.tree.dev)
+    }
+
+    /// Looks at what should be of this kind: through a directory that should be a unit.
+    fn look_for(&self, kind: Kind, dir: impl AsFd, name: &[u8]) -> io::Result<Option<Stat>> {
+        let look = if kind == Kind::Unit { unit::look } else { beneath::look };
+        look(dir, name, self.tree.dev)
     }
 
     fn make_dir(&mut self, op: usize, at: &Spot, mode: u32) -> io::Result<Option<Stat>> {
@@ -194,7 +214,8 @@ impl Batch<'_> {
         Ok(Some(beneath::look_at(&made, self.tree.dev)?))
     }
 
-    fn make_file(&mut self, op: usize, at: &Spot, staged: Staged) -> io::Result<Option<Stat>> {
+    /// Shows a staged file or unit where nothing is.
+    fn show(&mut self, op: usize, at: &Spot, staged: Staged) -> io::Result<Option<Stat>> {
         let dir = self.touched.dir(&at.dir)?;
         if let Some(group) = self.group(&at.dir, &dir)? {
             // Where it may not be, the file keeps this process's group.
@@ -226,7 +247,7 @@ impl Batch<'_> {
     /// The stat of the staged file where it lies now. If somebody was quicker to change it, the stat as it was staged:
     /// what is reported is always a stat of the bytes that this operation brought.
     fn shown(&self, dir: &OwnedFd, at: &Spot, staged: &Staged) -> io::Result<Stat> {
-        let now = self.look(dir, at)?;
+        let now = self.look_for(staged.stat.kind, dir, at.name.as_bytes())?;
         Ok(now.filter(|now| fits(&staged.stat, now)).unwrap_or(staged.stat))
     }
 
@@ -246,7 +267,7 @@ impl Batch<'_> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "this kind is not synced"));
         }
         let dir = self.touched.dir(&at.dir)?;
-        match self.look(&dir, at)? {
+        match self.look_for(expected.kind, &dir, at.name.as_bytes())? {
             Some(stat) if stat.same_content(expected) => {}
             _ => return Ok(None),
         }
@@ -257,7 +278,10 @@ impl Batch<'_> {
         writable(&mut self.late_modes, &[&dir], take)?;
         self.touched.touch(&at.dir, &dir, op);
         fault::at("removed");
-        match beneath::look(&self.tree.displaced, kept.as_bytes(), self.tree.dev)? {
+        if expected.kind == Kind::Unit {
+            self.touched.forget_paths();
+        }
+        match self.look_for(expected.kind, &self.tree.displaced, kept.as_bytes())? {
             Some(stat) if stat.same_content(expected) => return Ok(Some(stat)),
             _ => {}
         }
@@ -289,7 +313,7 @@ impl Batch<'_> {
 
     fn rename(&mut self, op: usize, from: &Spot, expected: &Stat, to: &Spot) -> io::Result<Option<Stat>> {
         let (source, target) = (self.touched.dir(&from.dir)?, self.touched.dir(&to.dir)?);
-        match self.look(&source, from)? {
+        match self.look_for(expected.kind, &source, from.name.as_bytes())? {
             Some(stat) if fits(expected, &stat) => {}
             _ => return Ok(None),
         }
@@ -301,12 +325,12 @@ impl Batch<'_> {
             Err(Errno::EXIST) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        if expected.kind == Kind::Directory {
+        if expected.kind.is_a_directory() {
             self.touched.forget_paths();
         }
         self.touched.touch(&from.dir, &source, op);
         self.touched.touch(&to.dir, &target, op);
-        match self.look(&target, to)? {
+        match self.look_for(expected.kind, &target, to.name.as_bytes())? {
             Some(stat) if fits(expected, &stat) => return Ok(Some(stat)),
             _ => {}
         }
@@ -328,7 +352,12 @@ impl Batch<'_> {
         let dir = self.touched.dir(&at.dir)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = fs::openat(&dir, at.name.as_bytes(), flags, Mode::empty())?;
-        let found = beneath::look_at(&handle, self.tree.dev)?;
+        let (tree, name) = (self.tree, at.name.as_bytes());
+        let look = || match expected.kind {
+            Kind::Unit => unit::look(&dir, name, tree.dev)?.ok_or_else(|| io::ErrorKind::NotFound.into()),
+            _ => beneath::look_at(&handle, tree.dev),
+        };
+        let found = look()?;
         if expected.kind == Kind::Other || !fits(expected, &found) {
             return Ok(None);
         }
@@ -342,7 +371,7 @@ impl Batch<'_> {
         }
         let path = beneath::magic_path(&handle);
         let special = fs::fstat(&handle)?.st_mode & 0o7000;
-        let special = if found.kind == Kind::Directory { special } else { 0 };
+        let special = if found.kind.is_a_directory() { special } else { 0 };
         match fs::chmodat(CWD, &*path, Mode::from_raw_mode(mode & 0o777 | special), AtFlags::empty()) {
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if !self.tree.abilities.modes => {}
             other => other?,
@@ -353,7 +382,7 @@ impl Batch<'_> {
         let readable = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = fs::openat(CWD, &*path, readable, Mode::empty()).ok().map(File::from);
         self.touched.touch_file(file, op);
-        let stat = beneath::look_at(&handle, self.tree.dev)?;
+        let stat = look()?;
         let unchanged = (stat.inode, stat.size) == (found.inode, found.size)
             && (mtime.is_some_and(|mtime| stat.mtime == mtime) || stat.mtime == found.mtime || mtime.is_some());
         // A write that came in between must not be hidden under the stat that is reported.

@@ -15,7 +15,7 @@ use quics_types::{Mtime, RootId, limits};
 use rustix::{fs, io::Errno};
 
 use super::{
-    Abilities, Error, Folder, Identity, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath,
+    Abilities, Body, Error, Folder, Identity, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath,
     marker::FileSystem,
     setup::{open_path, open_tree, read_marker, recover},
     tree::{OWN, Tree},
@@ -88,7 +88,7 @@ impl Folder for Disk {
     }
 
     fn stat(&mut self, at: &Spot) -> io::Result<Option<Stat>> {
-        self.tree.look(at)
+        self.tree.stat(at)
     }
 
     fn read_small(&mut self, at: &Spot) -> io::Result<Option<(Bytes, Stat)>> {
@@ -124,8 +124,9 @@ impl Folder for Disk {
         dirs.sort_unstable();
         dirs.dedup();
         for spot in spots {
-            match self.tree.open(spot) {
-                Ok(Some((file, _))) => file.sync_all()?,
+            match self.tree.body(spot) {
+                Ok(Some((Body::File(file), _))) => file.sync_all()?,
+                Ok(Some((Body::Unit(_), _))) => return Ok(fs::syncfs(&self.tree.root)?),
                 Ok(None) => {}
                 // What may not be read can still be synced with everything else.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => fs::syncfs(&self.tree.root)?,

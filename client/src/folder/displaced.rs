@@ -5,7 +5,7 @@
 //! long as the process table shows it open; then it is compared with what the plan saw. One that differs is never
 //! removed here: it is reported until it is brought back.
 
-use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt};
+use std::{collections::HashSet, ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path};
 
 use quics_types::{Mtime, Name};
 use rustix::{
@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{RelPath, Spot, Stat, beneath, listing, token, tree::Tree};
+use super::{Kind, Member, RelPath, Spot, Stat, beneath, listing, token, tree::Tree, unit};
 
 /// Seconds that a displaced file is kept at least.
 pub const GRACE_SECONDS: i64 = 60;
@@ -82,17 +82,19 @@ pub(super) fn sweep(tree: &Tree, now: Mtime) -> io::Result<Vec<DisplacedEdit>> {
 
 /// Looks once more and removes.
 fn remove(tree: &Tree, name: &Name, expected: &token::Expected) -> io::Result<()> {
-    match beneath::look(&tree.displaced, name.as_bytes(), tree.dev)? {
-        Some(stat) if expected.matches(&stat) => {}
+    let stat = match unit::look(&tree.displaced, name.as_bytes(), tree.dev)? {
+        Some(stat) if expected.matches(&stat) => stat,
         _ => return Ok(()),
+    };
+    if stat.kind == Kind::Unit {
+        unit::remove_all(&tree.displaced, &name.to_string())?;
+    } else if let Err(error) = fs::unlinkat(&tree.displaced, name.as_bytes(), AtFlags::empty())
+        && error != Errno::NOENT
+    {
+        return Err(error.into());
     }
-    match fs::unlinkat(&tree.displaced, name.as_bytes(), AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {
-            tree.origins.lock().remove(name.as_bytes());
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
+    tree.origins.lock().remove(name.as_bytes());
+    Ok(())
 }
 
 /// Puts a displaced file where nothing is. `None` when something is there, or the file is not displaced any more.
@@ -105,7 +107,7 @@ pub(super) fn bring_back(tree: &Tree, name: &Name, to: &Spot) -> io::Result<Opti
         Ok(()) => {
             tree.origins.lock().remove(name.as_bytes());
             fs::fsync(&dir)?;
-            beneath::look(&dir, to.name.as_bytes(), tree.dev)
+            unit::look(&dir, to.name.as_bytes(), tree.dev)
         }
         Err(Errno::NOENT | Errno::EXIST) => Ok(None),
         Err(error) => Err(error.into()),
@@ -119,8 +121,12 @@ pub(super) fn count(tree: &Tree) -> io::Result<usize> {
 
 fn members(tree: &Tree) -> io::Result<Vec<(Name, Stat)>> {
     let dir = beneath::open_dir(&tree.displaced, &RelPath::root())?;
-    let listing = listing::list(dir, tree.dev, false)?;
-    Ok(listing.members.into_iter().filter_map(|member| Some((member.name, member.stat.ok()?))).collect())
+    let listing = listing::list(&dir, tree.dev, false)?;
+    let with_stat = |member: Member| {
+        let stat = unit::look(&dir, member.name.as_bytes(), tree.dev).ok()??;
+        Some((member.name, stat))
+    };
+    Ok(listing.members.into_iter().filter_map(with_stat).collect())
 }
 
 /// The names of displaced files (of any folder: they are hardly ever the same) that processes have open, as far as
@@ -132,9 +138,10 @@ fn open_names() -> HashSet<Vec<u8>> {
         for kind in ["fd", "map_files"] {
             for handle in std::fs::read_dir(process.path().join(kind)).into_iter().flatten().flatten() {
                 let Ok(path) = std::fs::read_link(handle.path()) else { continue };
-                if path.parent().is_some_and(|dir| dir.ends_with(".quics/displaced")) {
-                    found.extend(path.file_name().map(OsStr::as_bytes).map(<[u8]>::to_vec));
-                }
+                // The file itself, or the unit that it is in.
+                let displaced =
+                    path.ancestors().find(|it| it.parent().is_some_and(|it| it.ends_with(".quics/displaced")));
+                found.extend(displaced.and_then(Path::file_name).map(OsStr::as_bytes).map(<[u8]>::to_vec));
             }
         }
     }

@@ -68,6 +68,13 @@ pub(super) fn subdirs(dir: impl AsFd) -> io::Result<Vec<Name>> {
     Ok(names)
 }
 
+/// The names of everything in an open directory.
+pub(super) fn names(dir: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    each(dir, |name, _| names.push(name.to_vec()))?;
+    Ok(names)
+}
+
 /// Hands over the members of an open directory, as the system gives them.
 fn each(dir: impl AsFd, mut with: impl FnMut(&[u8], FileType)) -> io::Result<()> {
     let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);

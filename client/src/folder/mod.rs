@@ -13,6 +13,7 @@
 mod apply;
 mod attributes;
 mod beneath;
+mod body;
 mod disk;
 mod displaced;
 mod error;
@@ -26,18 +27,21 @@ mod stage;
 mod token;
 mod touched;
 mod tree;
+mod unit;
 
 use std::{fmt, io};
 
 use bytes::Bytes;
 use quics_types::{Mtime, Name};
 
+pub use body::Body;
 pub use disk::Disk;
 pub use displaced::{DisplacedEdit, GRACE_SECONDS};
 pub use error::Error;
 pub use ignore::{Complaint, IGNORE_FILE, Ignore};
 pub use probe::Abilities;
 pub use tree::Tree;
+pub use unit::unpack_to as unpack_unit;
 
 /// A path below the root: names joined by `/`; empty is the root itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -133,6 +137,8 @@ pub enum Kind {
     File,
     /// A directory.
     Directory,
+    /// A directory that is one thing with everything in it.
+    Unit,
     /// A symbolic link.
     Link,
     /// A FIFO, socket or device, or a directory of another file system: reported, never opened.
@@ -146,18 +152,26 @@ pub struct Stat {
     pub kind: Kind,
     /// The inode number.
     pub inode: u64,
-    /// When the inode was made, in nanoseconds since 1970; 0 where the file system does not know.
+    /// When the inode was made, in nanoseconds since 1970; 0 where the file system does not know. Of a unit a digest of
+    /// what stats say of everything in it.
     pub born: i64,
-    /// Bytes.
+    /// Bytes; of a unit those of its bundle.
     pub size: u64,
-    /// Modification time.
+    /// Modification time; of a unit the newest change of anything in it.
     pub mtime: Mtime,
-    /// Change time of the inode.
+    /// Change time of the inode; of a unit as `mtime`.
     pub ctime: Mtime,
     /// Permission bits, `0o777` at most.
     pub mode: u32,
     /// Hard links.
     pub links: u32,
+}
+
+impl Kind {
+    /// Whether it is a directory, of whichever kind.
+    pub fn is_a_directory(self) -> bool {
+        matches!(self, Kind::Directory | Kind::Unit)
+    }
 }
 
 impl Stat {
@@ -233,7 +247,16 @@ pub enum Op {
         /// Its target.
         target: Bytes,
     },
-    /// Puts a file in the place of a file, link or empty directory that is as expected; mode (but for the executable bits), group,
+    /// Makes a unit where nothing is.
+    MakeUnit {
+        /// Where.
+        at: Spot,
+        /// Its bundle.
+        source: Source,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Puts a file in the place of a file, link, unit or empty directory that is as expected; mode (but for the executable bits), group,
     /// ACL and extended attributes stay those of a displaced file.
     ReplaceWithFile {
         /// Where.
@@ -247,7 +270,18 @@ pub enum Op {
         /// Modification time to set.
         mtime: Mtime,
     },
-    /// Puts a directory in the place of a file or link that is as expected.
+    /// Puts a unit in the place of a file, link, unit or empty directory that is as expected.
+    ReplaceWithUnit {
+        /// Where.
+        at: Spot,
+        /// What has to be there.
+        expected: Stat,
+        /// The new one's bundle.
+        source: Source,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Puts a directory in the place of a file, link or unit that is as expected.
     ReplaceWithDir {
         /// Where.
         at: Spot,
@@ -256,7 +290,7 @@ pub enum Op {
         /// Permission bits.
         mode: u32,
     },
-    /// Puts a symbolic link in the place of a file, link or empty directory that is as expected.
+    /// Puts a symbolic link in the place of a file, link, unit or empty directory that is as expected.
     ReplaceWithLink {
         /// Where.
         at: Spot,
@@ -265,7 +299,7 @@ pub enum Op {
         /// Its target.
         target: Bytes,
     },
-    /// Removes a file, link or empty directory that is as expected. A directory with anything in it is
+    /// Removes a file, link, unit or empty directory that is as expected. A directory with anything in it is
     /// [`Outcome::Differs`].
     Remove {
         /// Where.
@@ -296,6 +330,17 @@ pub enum Op {
 }
 
 impl Op {
+    /// Where the bytes come from that it brings.
+    pub(crate) fn source(&self) -> Option<&Source> {
+        match self {
+            Op::MakeFile { source, .. }
+            | Op::ReplaceWithFile { source, .. }
+            | Op::MakeUnit { source, .. }
+            | Op::ReplaceWithUnit { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// The spots that it touches: one, or of a move both, the old one first.
     pub(crate) fn spots(&self) -> [Option<&Spot>; 2] {
         match self {
@@ -303,6 +348,8 @@ impl Op {
             Op::MakeDir { at, .. }
             | Op::MakeFile { at, .. }
             | Op::MakeLink { at, .. }
+            | Op::MakeUnit { at, .. }
+            | Op::ReplaceWithUnit { at, .. }
             | Op::ReplaceWithFile { at, .. }
             | Op::ReplaceWithDir { at, .. }
             | Op::ReplaceWithLink { at, .. }

@@ -27,6 +27,7 @@ use super::{
     marker::{FileSystem, Marker, Unreadable, VERSION},
     probe, stage, token,
     tree::{OWN, Tree},
+    unit,
 };
 
 /// Seconds after which contents on their way in that nobody asks for any more are removed.
@@ -230,13 +231,21 @@ pub(super) fn recover(tree: &Tree) -> io::Result<()> {
         let name = member.name.as_bytes();
         match (token::Staged::parse(name), member.stat) {
             (Some(token::Staged::New(_)), _) => stage::discard(tree, &member.name.to_string()),
-            (Some(token::Staged::Swap { ours, .. }), Ok(stat)) if stat.inode == ours => {
+            (Some(token::Staged::Swap { ours, .. }), Ok(stat))
+                if token::ours(&stat) == ours && stat.kind != Kind::Directory =>
+            {
                 stage::discard(tree, &member.name.to_string());
             }
-            // An empty directory that was displaced.
+            // An empty directory, of which nobody lacks anything.
             (Some(token::Staged::Swap { .. }), Ok(Stat { kind: Kind::Directory, .. }))
                 if fs::unlinkat(&tree.stage, name, AtFlags::REMOVEDIR).is_ok() => {}
-            (Some(token::Staged::Swap { expected, .. }), Ok(stat)) => {
+            (Some(token::Staged::Swap { ours, expected, .. }), Ok(_)) => {
+                // What is no file is a unit: ours if it is as it was staged.
+                let Some(stat) = unit::look(&tree.stage, name, tree.dev)? else { continue };
+                if token::ours(&stat) == ours {
+                    unit::remove_all(&tree.stage, &member.name.to_string())?;
+                    continue;
+                }
                 let expected = expected.matches(&stat).then_some(expected);
                 let kept = token::Displaced { number: tree.unique(), at: now.seconds, expected }.print();
                 fs::renameat_with(&tree.stage, name, &tree.displaced, kept, RenameFlags::NOREPLACE)?;
@@ -258,7 +267,10 @@ fn parked(tree: &Tree) -> io::Result<usize> {
 fn empty(dir: &OwnedFd, dev: (u32, u32)) -> io::Result<()> {
     let handle = beneath::open_dir(dir, &RelPath::root())?;
     for member in listing::list(handle, dev, false)?.members {
-        fs::unlinkat(dir, member.name.as_bytes(), AtFlags::empty())?;
+        match fs::unlinkat(dir, member.name.as_bytes(), AtFlags::empty()) {
+            Err(Errno::ISDIR | Errno::PERM) => unit::remove_all(dir, &member.name.to_string())?,
+            other => other?,
+        }
     }
     Ok(())
 }

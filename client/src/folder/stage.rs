@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Kind, Op, Source, Spot, Stat, attributes, beneath, token, tree::Tree};
+use super::{Kind, Op, Source, Spot, Stat, attributes, beneath, token, tree::Tree, unit};
 
 /// From so many files on, several threads stage.
 const PARALLEL_FROM: usize = 64;
@@ -25,7 +25,7 @@ pub(super) fn is_staged_name(name: &[u8]) -> bool {
     name.starts_with(b"new-") || name.starts_with(b"swap-")
 }
 
-/// A new file or link that waits in `stage/`.
+/// A new file, link, directory or unit that waits in `stage/`.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub(super) name: String,
@@ -35,8 +35,18 @@ pub(super) struct Staged {
     pub(super) file: Option<File>,
     /// Inode and permission bits of the file whose attributes were carried over.
     pub(super) carried: Option<(u64, u32)>,
-    /// Where it came from in `incoming/`, if it can go back there.
-    pub(super) incoming: Option<Name>,
+    pub(super) origin: Origin,
+}
+
+/// What a staged thing came from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// It was made here.
+    Made,
+    /// It is this file of `incoming/`, and can go back there.
+    Incoming(Name),
+    /// A unit, from the bundle in this file of `incoming/`, which is not used up before the unit is shown.
+    Bundle(Option<Name>),
 }
 
 /// What is to be staged.
@@ -44,6 +54,7 @@ pub(super) struct Staged {
 enum Thing<'a> {
     File(&'a Source),
     Link(&'a Bytes),
+    Unit(&'a Source),
     Dir,
 }
 
@@ -63,6 +74,9 @@ fn wanted(op: &Op) -> Option<Wanted<'_>> {
         Op::ReplaceWithFile { at, expected, source, mode, mtime } => {
             Some(Wanted { what: Thing::File(source), mode: *mode, mtime: *mtime, replaces: Some((at, expected)) })
         }
+        Op::MakeUnit { source, mode, .. } | Op::ReplaceWithUnit { source, mode, .. } => {
+            Some(Wanted { what: Thing::Unit(source), mode: *mode, mtime: Mtime::default(), replaces: None })
+        }
         Op::ReplaceWithLink { target, .. } => {
             Some(Wanted { what: Thing::Link(target), mode: 0o777, mtime: Mtime::default(), replaces: None })
         }
@@ -77,7 +91,7 @@ fn wanted(op: &Op) -> Option<Wanted<'_>> {
 pub(super) fn all(tree: &Tree, ops: &[Op], keep_open: bool) -> Vec<Option<io::Result<Staged>>> {
     // Several operations may bring the same incoming file: all but the last take a copy.
     let incoming = |op| match wanted(op).map(|wanted| wanted.what) {
-        Some(Thing::File(Source::Incoming(name))) => Some(name),
+        Some(Thing::File(Source::Incoming(name)) | Thing::Unit(Source::Incoming(name))) => Some(name),
         _ => None,
     };
     let last_use = |index: usize| match incoming(&ops[index]) {
@@ -131,7 +145,7 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
         Thing::Link(target) => {
             fs::symlinkat(&target[..], &tree.stage, name)?;
             let stat = beneath::look(&tree.stage, name.as_bytes(), tree.dev)?.ok_or(io::ErrorKind::NotFound)?;
-            return Ok(Staged { name: name.to_owned(), number, stat, file: None, carried: None, incoming: None });
+            return Ok(Staged { name: name.to_owned(), number, stat, file: None, carried: None, origin: Origin::Made });
         }
         Thing::Dir => {
             fs::mkdirat(&tree.stage, name, Mode::from_raw_mode(0o700))?;
@@ -139,7 +153,23 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
             set_mode(&dir, wanted.mode)?;
             let stat = beneath::look_at(&dir, tree.dev)?;
             let file = keep.then_some(dir);
-            return Ok(Staged { name: name.to_owned(), number, stat, file, carried: None, incoming: None });
+            return Ok(Staged { name: name.to_owned(), number, stat, file, carried: None, origin: Origin::Made });
+        }
+        Thing::Unit(source) => {
+            let stage = tree.stage.as_fd();
+            let (unit, origin) = match source {
+                Source::Inline(bytes) => {
+                    (unit::unpack(stage, name, &bytes[..], bytes.len() as u64, wanted.mode)?, Origin::Bundle(None))
+                }
+                Source::Incoming(incoming) => {
+                    let bundle = open_incoming(tree, incoming)?;
+                    let size = bundle.metadata()?.len();
+                    let used_up = last_use.then(|| incoming.clone());
+                    (unit::unpack(stage, name, bundle, size, wanted.mode)?, Origin::Bundle(used_up))
+                }
+            };
+            let stat = unit::survey(&unit, tree.dev)?.stat;
+            return Ok(Staged { name: name.to_owned(), number, stat, file: None, carried: None, origin });
         }
         Thing::File(Source::Inline(bytes)) => {
             let mut file = create(tree.stage.as_fd(), name)?;
@@ -151,8 +181,7 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
             reopen(tree.stage.as_fd(), name)?
         }
         Thing::File(Source::Incoming(incoming)) => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let source = File::from(fs::openat(&tree.incoming, incoming.as_bytes(), flags, Mode::empty())?);
+            let source = open_incoming(tree, incoming)?;
             let mut file = create(tree.stage.as_fd(), name)?;
             if fs::ioctl_ficlone(&file, &source).is_err() {
                 io::copy(&mut &source, &mut file)?;
@@ -161,8 +190,8 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
         }
     };
     let mut came_from = match wanted.what {
-        Thing::File(Source::Incoming(incoming)) if last_use => Some(incoming.clone()),
-        _ => None,
+        Thing::File(Source::Incoming(incoming)) if last_use => Origin::Incoming(incoming.clone()),
+        _ => Origin::Made,
     };
     let mut carried = None;
     // A file that may be replaced by then is looked at again before it is.
@@ -171,7 +200,7 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
         && stat.same_content(expected)
     {
         if !attributes::carry_over(&old, &file, wanted.mode)? {
-            came_from = None;
+            came_from = Origin::Made;
         }
         carried = Some((stat.inode, stat.mode));
     }
@@ -184,7 +213,12 @@ fn fill(tree: &Tree, wanted: &Wanted<'_>, last_use: bool, keep: bool, number: u6
         return Err(io::Error::other("what was staged is not a file"));
     }
     let keep = keep || wanted.replaces.is_some() && carried.is_none();
-    Ok(Staged { name: name.to_owned(), number, stat, file: keep.then_some(file), carried, incoming: came_from })
+    Ok(Staged { name: name.to_owned(), number, stat, file: keep.then_some(file), carried, origin: came_from })
+}
+
+fn open_incoming(tree: &Tree, name: &Name) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(fs::openat(&tree.incoming, name.as_bytes(), flags, Mode::empty())?))
 }
 
 fn create(dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
@@ -221,27 +255,47 @@ pub(super) fn times(mtime: Mtime) -> Timestamps {
 pub(super) fn discard(tree: &Tree, name: &str) {
     match remove(tree, name) {
         Ok(()) | Err(Errno::NOENT) => {}
+        Err(Errno::NOTEMPTY | Errno::EXIST) if unit::remove_all(&tree.stage, name).is_ok() => {}
         Err(error) => tracing::warn!(name, %error, "a staged file stays behind"),
     }
 }
 
 /// Puts a staged file that was not shown back where it came from, so that a fetched content is not lost with the
 /// attempt to apply it; removes any other. `name` is what it is called in `stage/` now.
-pub(super) fn give_back(tree: &Tree, incoming: Option<&Name>, name: &str) -> rustix::io::Result<()> {
-    if let Some(incoming) = incoming {
-        // As it came: the next attempt may want other bits.
-        _ = fs::chmodat(&tree.stage, name, Mode::from_raw_mode(0o600), AtFlags::empty());
-        let flags = RenameFlags::NOREPLACE;
-        match fs::renameat_with(&tree.stage, name, &tree.incoming, incoming.as_bytes(), flags) {
-            Ok(()) => {
-                tree.offer_finished(incoming.clone());
-                return Ok(());
+pub(super) fn give_back(tree: &Tree, origin: &Origin, name: &str) -> rustix::io::Result<()> {
+    match origin {
+        Origin::Made => {}
+        Origin::Incoming(incoming) => {
+            // As it came: the next attempt may want other bits.
+            _ = fs::chmodat(&tree.stage, name, Mode::from_raw_mode(0o600), AtFlags::empty());
+            let flags = RenameFlags::NOREPLACE;
+            match fs::renameat_with(&tree.stage, name, &tree.incoming, incoming.as_bytes(), flags) {
+                Ok(()) => {
+                    tree.offer_finished(incoming.clone());
+                    return Ok(());
+                }
+                Err(Errno::NOENT) => return Err(Errno::NOENT),
+                Err(_) => {}
             }
-            Err(Errno::NOENT) => return Err(Errno::NOENT),
-            Err(_) => {}
+        }
+        Origin::Bundle(bundle) => {
+            unit::remove_all(&tree.stage, name).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            if let Some(bundle) = bundle {
+                tree.offer_finished(bundle.clone());
+            }
+            return Ok(());
         }
     }
     remove(tree, name)
+}
+
+/// A staged thing is shown: what it was made from is not needed any more.
+pub(super) fn used_up(tree: &Tree, origin: &Origin) {
+    if let Origin::Bundle(Some(bundle)) = origin
+        && let Err(error) = fs::unlinkat(&tree.incoming, bundle.as_bytes(), AtFlags::empty())
+    {
+        tracing::warn!(name = %bundle, %error, "a unit's bundle stays behind");
+    }
 }
 
 /// Removes a file, link or empty directory from `stage/`.

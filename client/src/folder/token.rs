@@ -2,9 +2,9 @@
 //! own bytes from staged ones.
 //!
 //! - `new-N`: staged, never shown: may be removed.
-//! - `swap-N.OURS.INODE.SIZE.SECONDS.NANOS`: about to change places with the file that the rest describes. If its
-//!   inode is OURS it is staged; otherwise it is what was displaced.
-//! - `N.AT.INODE.SIZE.SECONDS.NANOS` in `displaced/`: a file that was displaced AT (seconds since 1970), as expected.
+//! - `swap-N.OURS.BORN.INODE.BORN.SIZE.SECONDS.NANOS`: about to change places with what the rest describes. If its inode
+//!   and birth are the first ones it is staged; otherwise it is what was displaced.
+//! - `N.AT.INODE.BORN.SIZE.SECONDS.NANOS` in `displaced/`: a file that was displaced AT (seconds since 1970), as expected.
 //! - `N.AT.changed` in `displaced/`: a file that was displaced and is not what was expected: kept until asked for.
 //!
 //! Numbers are decimal.
@@ -15,13 +15,21 @@ use crate::folder::{Mtime, Stat};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Expected {
     inode: u64,
+    born: i64,
     size: u64,
     mtime: Mtime,
 }
 
+/// What a staged thing is known by: inode and birth.
+pub(super) type Ours = (u64, i64);
+
+pub(super) fn ours(stat: &Stat) -> Ours {
+    (stat.inode, stat.born)
+}
+
 impl Expected {
     pub(super) fn of(stat: &Stat) -> Self {
-        Self { inode: stat.inode, size: stat.size, mtime: stat.mtime }
+        Self { inode: stat.inode, born: stat.born, size: stat.size, mtime: stat.mtime }
     }
 
     pub(super) fn matches(&self, stat: &Stat) -> bool {
@@ -29,13 +37,14 @@ impl Expected {
     }
 
     fn print(&self) -> String {
-        format!("{}.{}.{}.{}", self.inode, self.size, self.mtime.seconds, self.mtime.nanos)
+        let Self { inode, born, size, mtime } = self;
+        format!("{inode}.{born}.{size}.{}.{}", mtime.seconds, mtime.nanos)
     }
 
     fn parse(parts: &[&str]) -> Option<Self> {
-        let [inode, size, seconds, nanos] = parts else { return None };
+        let [inode, born, size, seconds, nanos] = parts else { return None };
         let mtime = Mtime { seconds: seconds.parse().ok()?, nanos: nanos.parse().ok()? };
-        Some(Self { inode: inode.parse().ok()?, size: size.parse().ok()?, mtime })
+        Some(Self { inode: inode.parse().ok()?, born: born.parse().ok()?, size: size.parse().ok()?, mtime })
     }
 }
 
@@ -43,14 +52,16 @@ impl Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Staged {
     New(u64),
-    Swap { number: u64, ours: u64, expected: Expected },
+    Swap { number: u64, ours: Ours, expected: Expected },
 }
 
 impl Staged {
     pub(super) fn print(&self) -> String {
         match self {
             Staged::New(number) => format!("new-{number}"),
-            Staged::Swap { number, ours, expected } => format!("swap-{number}.{ours}.{}", expected.print()),
+            Staged::Swap { number, ours: (inode, born), expected } => {
+                format!("swap-{number}.{inode}.{born}.{}", expected.print())
+            }
         }
     }
 
@@ -60,9 +71,9 @@ impl Staged {
             return Some(Staged::New(number.parse().ok()?));
         }
         let parts: Vec<&str> = name.strip_prefix("swap-")?.split('.').collect();
-        let (number, rest) = parts.split_first()?;
-        let (ours, rest) = rest.split_first()?;
-        Some(Staged::Swap { number: number.parse().ok()?, ours: ours.parse().ok()?, expected: Expected::parse(rest)? })
+        let [number, inode, born, rest @ ..] = &parts[..] else { return None };
+        let ours = (inode.parse().ok()?, born.parse().ok()?);
+        Some(Staged::Swap { number: number.parse().ok()?, ours, expected: Expected::parse(rest)? })
     }
 }
 
@@ -99,15 +110,15 @@ mod tests {
 
     #[test]
     fn names_are_fixed_and_read_back() {
-        let expected = Expected { inode: 12, size: 4096, mtime: Mtime { seconds: -5, nanos: 7 } };
-        let swap = Staged::Swap { number: 3, ours: 99, expected };
-        assert_eq!(swap.print(), "swap-3.99.12.4096.-5.7");
+        let expected = Expected { inode: 12, born: -8, size: 4096, mtime: Mtime { seconds: -5, nanos: 7 } };
+        let swap = Staged::Swap { number: 3, ours: (99, 77), expected };
+        assert_eq!(swap.print(), "swap-3.99.77.12.-8.4096.-5.7");
         assert_eq!(Staged::New(8).print(), "new-8");
         for staged in [swap, Staged::New(8)] {
             assert_eq!(Staged::parse(staged.print().as_bytes()), Some(staged));
         }
         let kept = Displaced { number: 4, at: 1000, expected: Some(expected) };
-        assert_eq!(kept.print(), "4.1000.12.4096.-5.7");
+        assert_eq!(kept.print(), "4.1000.12.-8.4096.-5.7");
         let changed = Displaced { expected: None, ..kept };
         assert_eq!(changed.print(), "4.1000.changed");
         for displaced in [kept, changed] {

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use quics_types::{Digest, Mtime, Name, UnitNames};
 
-use super::{Abilities, DisplacedEdit, Listing, RelPath, Spot, Stat, beneath, displaced, listing};
+use super::{Abilities, Body, DisplacedEdit, Kind, Listing, RelPath, Spot, Stat, beneath, displaced, listing, unit};
 
 /// The folder's private directory, never synced.
 pub(super) const OWN: &str = ".quics";
@@ -76,16 +76,33 @@ impl Tree {
         beneath::open_dir(&self.root, path)
     }
 
-    /// Lists a directory.
+    /// Lists a directory; units are looked through.
     ///
     /// # Errors
     /// `NotFound` when it is absent; when it cannot be read.
     pub(crate) fn list(&self, path: &RelPath) -> io::Result<Listing> {
-        match self.dir(path) {
-            Ok(handle) => listing::list(handle, self.dev, path.is_root()),
-            Err(error) if beneath::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
-            Err(error) => Err(error),
+        let handle = match self.dir(path) {
+            Ok(handle) => handle,
+            Err(error) if beneath::is_gone(&error) => return Err(io::ErrorKind::NotFound.into()),
+            Err(error) => return Err(error),
+        };
+        let mut listing = listing::list(&handle, self.dev, path.is_root())?;
+        for member in &mut listing.members {
+            if matches!(member.stat, Ok(Stat { kind: Kind::Directory, .. })) && self.is_unit(path, &member.name) {
+                match unit::look(&handle, member.name.as_bytes(), self.dev) {
+                    Ok(Some(stat)) => member.stat = Ok(stat),
+                    // It went, or is changed just now: the next look, which is under way, shows what it is.
+                    Ok(None) => {}
+                    Err(error) => member.stat = Err(error.to_string()),
+                }
+            }
         }
+        Ok(listing)
+    }
+
+    /// Whether a directory of this name is one thing with everything in it.
+    fn is_unit(&self, dir: &RelPath, name: &Name) -> bool {
+        if *dir == RelPath::stage() { quics_reconcile::is_parked_unit(name) } else { self.units.is_unit(name) }
     }
 
     /// The directories in a directory, the private one and those of other folders left out.
@@ -108,7 +125,34 @@ impl Tree {
         }
     }
 
-    /// Looks at a spot; `None` when nothing is there.
+    /// Opens what has a content, a regular file or a unit, with its stat; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn body(&self, at: &Spot) -> io::Result<Option<(Body, Stat)>> {
+        if self.is_unit(&at.dir, &at.name)
+            && let Some(Stat { kind: Kind::Directory, .. }) = self.look(at)?
+        {
+            let found = unit::Reader::open(self.dir(&at.dir)?, at.name.as_bytes(), self.dev)?;
+            return Ok(found.map(|(reader, stat)| (Body::Unit(Box::new(reader)), stat)));
+        }
+        Ok(self.open(at)?.map(|(file, stat)| (Body::File(file), stat)))
+    }
+
+    /// Looks at a spot, and through a unit; `None` when nothing is there.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) fn stat(&self, at: &Spot) -> io::Result<Option<Stat>> {
+        match self.look(at)? {
+            Some(stat) if stat.kind == Kind::Directory && self.is_unit(&at.dir, &at.name) => {
+                unit::look(self.dir(&at.dir)?, at.name.as_bytes(), self.dev)
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Looks at a spot, at a unit as at any directory; `None` when nothing is there.
     ///
     /// # Errors
     /// When it cannot be looked at.

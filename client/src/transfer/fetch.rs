@@ -110,8 +110,8 @@ impl<R: Remote> Transfer<R> {
     /// what was in it.
     async fn similar(&self, kept: &mut Kept, at: Spot, like: Digest) -> Result<Option<Similar>, Ended> {
         let tree = self.tree.clone();
-        let Ok(Some((file, _))) = blocking(move || tree.open(&at)).await else { return Ok(None) };
-        let mut similar = Similar::new(file);
+        let Ok(Some((body, _))) = blocking(move || tree.body(&at)).await else { return Ok(None) };
+        let mut similar = Similar::new(body);
         let pages = match manifest::leaf_pages(&self.remote, &self.progress, kept, like, None).await {
             Ok(pages) => pages,
             Err(Failure::Offline(reason)) => return Err(Failure::Offline(reason).into()),

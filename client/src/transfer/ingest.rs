@@ -1,6 +1,6 @@
 //! Brings a file's content to the server, in one pass over the file.
 
-use std::{collections::HashSet, fs::File, io, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use quics_chunks::{ManifestBuilder, Packed};
@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use super::{Failure, Progress, Remote, Transfer, read, read::Piece, upload::Uploader};
 use crate::{
     engine::{IngestFailure, Ingested},
-    folder::{Spot, Stat},
+    folder::{Body, Spot, Stat},
 };
 
 /// Bytes of chunks about which the server is asked at once.
@@ -31,24 +31,23 @@ impl<R: Remote> Transfer<R> {
     pub async fn ingest(&self, at: &Spot, expected: &Stat) -> Result<Ingested, IngestFailure> {
         let tree = self.tree.clone();
         let spot = at.clone();
-        let opened = blocking(move || tree.open(&spot)).await?;
-        let (file, before) = opened.ok_or(IngestFailure::Changed)?;
+        let opened = blocking(move || tree.body(&spot)).await?;
+        let (body, before) = opened.ok_or(IngestFailure::Changed)?;
         if !before.same_content(expected) {
             return Err(IngestFailure::Changed);
         }
-        let reading = file.try_clone().map_err(unreadable)?;
-        let content = send(&self.remote, &self.progress, reading, before.size).await?;
+        let content = send(&self.remote, &self.progress, body, before.size).await?;
         let (tree, spot) = (self.tree.clone(), at.clone());
-        let (after, there) = blocking(move || Ok((tree.look_at(&file)?, tree.look(&spot)?))).await?;
-        // The change time as well: a write whose modification time was set back shows in it.
-        if after != before || there != Some(after) {
+        // The same inode, unchanged. The change time counts as well: a write whose modification time was set back shows
+        // in it.
+        if blocking(move || tree.stat(&spot)).await? != Some(before) {
             return Err(IngestFailure::Changed);
         }
-        Ok(Ingested { content, size: before.size, stat: after })
+        Ok(Ingested { content, size: before.size, stat: before })
     }
 }
 
-/// Cuts and hashes a file of `size` bytes and brings to the server what it lacks of it, durably. Gives the content's id.
+/// Cuts and hashes a file or unit of `size` bytes and brings to the server what it lacks of it, durably. Gives the content's id.
 ///
 /// # Errors
 /// [`IngestFailure::Changed`] when the file has another size; the others say themselves.
@@ -58,10 +57,10 @@ impl<R: Remote> Transfer<R> {
 pub async fn send<R: Remote>(
     remote: &R,
     progress: &Arc<Progress>,
-    file: File,
+    body: Body,
     size: u64,
 ) -> Result<Digest, IngestFailure> {
-    let mut pieces = Box::pin(read::pieces(file, size));
+    let mut pieces = Box::pin(read::pieces(body, size));
     let mut uploader = Uploader::new(remote.clone(), progress.clone());
     let mut asking = FuturesUnordered::new();
     let mut builder = Some(ManifestBuilder::new());

@@ -102,7 +102,7 @@ impl Part {
             Err(Errno::NXIO) => return Ok(false),
             _ => {}
         }
-        Ok(read_verified(&self.file, leaf.offset, leaf, buffer))
+        Ok(read_verified(|bytes, at| self.file.read_exact_at(bytes, at), leaf.offset, leaf, buffer))
     }
 
     /// Whether a chunk is nothing but zeros; then it is there.

@@ -1,13 +1,14 @@
-//! Reads a file once: cut by its content and hashed, off the async threads.
+//! Reads a file or unit once: cut by its content and hashed, off the async threads.
 
-use std::{fs::File, io, io::Read};
+use std::{io, io::Read};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use quics_chunks::Chunker;
 use quics_types::{Digest, limits};
-use rustix::fs::{Advice, fadvise};
 use tokio::{sync::mpsc, task::spawn_blocking};
+
+use crate::folder::Body;
 
 /// Batches that wait between reading and hashing.
 const WAITING: usize = 2;
@@ -23,10 +24,10 @@ pub(super) struct Piece {
 
 /// The pieces of a file, in its order, in batches of about [`limits::BATCH_BYTES`]. It reads one byte more than
 /// `size` at most, so that a file that grows for ever comes to an end.
-pub(super) fn pieces(file: File, size: u64) -> impl Stream<Item = io::Result<Vec<Piece>>> + Send {
+pub(super) fn pieces(body: Body, size: u64) -> impl Stream<Item = io::Result<Vec<Piece>>> + Send {
     let (sender, receiver) = mpsc::channel(WAITING);
     spawn_blocking(move || {
-        if let Err(error) = read(&file, size, &sender) {
+        if let Err(error) = read(body, size, &sender) {
             // If nobody listens any more there is nobody to tell.
             _ = sender.blocking_send(Err(error));
         }
@@ -38,10 +39,9 @@ pub(super) fn pieces(file: File, size: u64) -> impl Stream<Item = io::Result<Vec
 }
 
 /// Cuts the file; ends early when nobody listens any more.
-fn read(file: &File, size: u64, batches: &mpsc::Sender<io::Result<Vec<Bytes>>>) -> io::Result<()> {
-    // Advice: a file system that takes none reads all the same.
-    _ = fadvise(file, 0, None, Advice::Sequential);
-    let mut chunker = Chunker::new(file.take(size.saturating_add(1)));
+fn read(body: Body, size: u64, batches: &mpsc::Sender<io::Result<Vec<Bytes>>>) -> io::Result<()> {
+    body.read_ahead();
+    let mut chunker = Chunker::new(body.take(size.saturating_add(1)));
     let room = usize::try_from(size).unwrap_or(usize::MAX).min(limits::BATCH_BYTES + limits::CHUNK_BYTES);
     let (mut buffer, mut lengths) = (BytesMut::with_capacity(room), Vec::new());
     loop {

@@ -37,9 +37,9 @@ impl<R: Remote> Transfer<R> {
         wanted: &HashSet<Digest>,
     ) -> Result<Vec<Digest>, RestoreFailure> {
         let (tree, spot) = (self.tree.clone(), at.clone());
-        let opened = spawn_blocking(move || tree.open(&spot)).await.map_err(io::Error::other)??;
-        let Some((file, stat)) = opened.filter(|(_, stat)| stat.same_content(expected)) else { return Ok(Vec::new()) };
-        let mut pieces = Box::pin(read::pieces(file, stat.size));
+        let opened = spawn_blocking(move || tree.body(&spot)).await.map_err(io::Error::other)??;
+        let Some((body, stat)) = opened.filter(|(_, stat)| stat.same_content(expected)) else { return Ok(Vec::new()) };
+        let mut pieces = Box::pin(read::pieces(body, stat.size));
         let mut uploader = None;
         let mut sent = HashSet::new();
         let (mut builder, mut pages) = (ManifestBuilder::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! Reads a content from its beginning to its end, without keeping it anywhere.
 
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{collections::HashMap, fs::File, os::unix::fs::FileExt as _, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -84,7 +84,7 @@ async fn bring<R: Remote>(remote: &R, like: &Option<Arc<File>>, leaves: Vec<Leaf
             let mut found = HashMap::new();
             for leaf in wanted {
                 let mut buffer = Vec::new();
-                if local::read_verified(&file, leaf.offset, &leaf, &mut buffer) {
+                if local::read_verified(|bytes, at| file.read_exact_at(bytes, at), leaf.offset, &leaf, &mut buffer) {
                     found.insert(leaf.digest, Bytes::from(buffer));
                 }
             }

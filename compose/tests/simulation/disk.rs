@@ -248,12 +248,16 @@ impl Tree {
         Ok(same.then_some((dir, name, inode)))
     }
 
-    fn make(&mut self, source: &Source, mode: u32, mtime: Mtime) -> io::Result<u64> {
+    fn make(&mut self, kind: Kind, source: &Source, mode: u32) -> io::Result<u64> {
         let (token, big) = match source {
             Source::Inline(bytes) => (String::from_utf8(bytes.to_vec()).unwrap(), false),
             Source::Incoming(name) => self.incoming.remove(&name.to_string()).ok_or(io::ErrorKind::NotFound)?,
         };
-        let inode = self.add(Kind::File, &token, big, mode);
+        Ok(self.add(kind, &token, big, mode))
+    }
+
+    fn make_file(&mut self, source: &Source, mode: u32, mtime: Mtime) -> io::Result<u64> {
+        let inode = self.make(Kind::File, source, mode)?;
         self.inodes.get_mut(&inode).unwrap().mtime = mtime;
         Ok(inode)
     }
@@ -290,13 +294,17 @@ impl Tree {
     pub(crate) fn apply(&mut self, op: &Op) -> io::Result<Option<Stat>> {
         match op {
             Op::MakeDir { at, mode } => self.put_new(at, |it| Ok(it.add(Kind::Directory, "", false, *mode))),
-            Op::MakeFile { at, source, mode, mtime } => self.put_new(at, |it| it.make(source, *mode, *mtime)),
+            Op::MakeFile { at, source, mode, mtime } => self.put_new(at, |it| it.make_file(source, *mode, *mtime)),
+            Op::MakeUnit { at, source, mode } => self.put_new(at, |it| it.make(Kind::Unit, source, *mode)),
+            Op::ReplaceWithUnit { at, expected, source, mode } => {
+                self.put_over(at, expected, |it| it.make(Kind::Unit, source, *mode))
+            }
             Op::MakeLink { at, target } => {
                 let token = String::from_utf8(target.to_vec()).unwrap();
                 self.put_new(at, |it| Ok(it.add(Kind::Link, &token, false, 0o777)))
             }
             Op::ReplaceWithFile { at, expected, source, mode, mtime } => {
-                self.put_over(at, expected, |it| it.make(source, *mode, *mtime))
+                self.put_over(at, expected, |it| it.make_file(source, *mode, *mtime))
             }
             Op::ReplaceWithDir { at, expected, mode } => {
                 self.put_over(at, expected, |it| Ok(it.add(Kind::Directory, "", false, *mode)))

@@ -118,6 +118,7 @@ impl<S: Side> World<S> {
             let seen = match &row.value {
                 Value::Directory => (Kind::Directory, content_of("", false), row.mode),
                 Value::File { content, .. } => (Kind::File, *content, row.mode),
+                Value::Unit { content, .. } => (Kind::Unit, *content, row.mode),
                 Value::Link { target } => (Kind::Link, content_of(std::str::from_utf8(target).unwrap(), false), 0o777),
             };
             assert!(wanted.insert(path, seen).is_none(), "two entries of one name");

@@ -38,6 +38,10 @@ struct Target {
     there: Option<u64>,
 }
 
+fn has_content(kind: Kind) -> bool {
+    matches!(kind, Kind::File | Kind::Unit)
+}
+
 impl<S: Side> World<S> {
     /// A content that nobody had before.
     pub(crate) fn fresh_content(&mut self) -> (String, bool, Digest) {
@@ -51,7 +55,7 @@ impl<S: Side> World<S> {
         let tree = self.devices[device].folder.tree();
         let mut below: Vec<u64> = tree.walk_from(inode).into_iter().map(|(_, _, inode)| inode).collect();
         below.push(inode);
-        let files = below.iter().map(|inode| &tree.inodes[inode]).filter(|it| it.kind == Kind::File);
+        let files = below.iter().map(|inode| &tree.inodes[inode]).filter(|it| has_content(it.kind));
         self.known.extend(files.map(|it| it.content()));
     }
 
@@ -106,6 +110,7 @@ impl<S: Side> World<S> {
         self.all.insert(content);
         say!(self, "D{} writes {dir}/{name} {token}", device + 1);
         let in_place = self.chance(50);
+        let kind = if self.chance(10) { Kind::Unit } else { Kind::File };
         let old = there.map(|inode| self.devices[device].folder.tree().inodes[&inode].content());
         self.books.wrote(self.devices[device].id, content, old);
         if let Some(inode) = there {
@@ -113,13 +118,13 @@ impl<S: Side> World<S> {
         }
         let folder = self.devices[device].folder.clone();
         let mut tree = folder.tree();
-        match there.filter(|inode| in_place && tree.inodes[inode].kind == Kind::File) {
+        match there.filter(|inode| in_place && has_content(tree.inodes[inode].kind)) {
             Some(inode) => {
                 tree.write(inode, &token, big);
                 tree.touch(dir, name);
             }
             None => {
-                let inode = tree.add(Kind::File, &token, big, 0o644);
+                let inode = tree.add(kind, &token, big, 0o644);
                 tree.link(dir, name, inode);
             }
         }
@@ -192,7 +197,7 @@ impl<S: Side> World<S> {
 
     /// Puts back what a file was before it was last written in place.
     fn restores(&mut self, device: usize, dir: u64, name: &str, inode: u64) {
-        if self.kind(device, inode) != Kind::File {
+        if !has_content(self.kind(device, inode)) {
             return;
         }
         let folder = self.devices[device].folder.clone();
@@ -210,7 +215,7 @@ impl<S: Side> World<S> {
         let was = self.kind(device, inode);
         self.removes(device, dir, name);
         match was {
-            Kind::File => {
+            Kind::File | Kind::Unit => {
                 self.makes(device, &Target { dir, name: name.to_owned(), there: None }, Kind::Directory);
                 if self.chance(50) {
                     let made = self.devices[device].folder.tree().members(dir).get(name).copied();
@@ -239,7 +244,7 @@ impl<S: Side> World<S> {
     fn saves_anew(&mut self, device: usize, dir: u64, name: &str, inode: u64) {
         let beside = format!("{name}~");
         let taken = self.devices[device].folder.tree().members(dir).contains_key(&beside);
-        if self.kind(device, inode) != Kind::File || taken || name.ends_with('~') {
+        if !has_content(self.kind(device, inode)) || taken || name.ends_with('~') {
             return;
         }
         say!(self, "D{} keeps {dir}/{name} as {beside}", device + 1);

@@ -10,6 +10,7 @@ use quics_reconcile::{
 };
 use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Place};
 
+use crate::disk::{bytes_of, content_of};
 use crate::side::{Answered, Side, digest_of};
 
 #[derive(Debug, Clone)]
@@ -114,16 +115,16 @@ impl Side for Plain {
         if let Some((_, _, verdict)) = stored.iter().find(|(old, ..)| *old == order) {
             return Some(verdict.clone());
         }
-        if let (Some(Value::File { content, size }), Some(bytes)) = (proposal.value(), inline) {
-            assert_eq!(quics_chunks::inline_content(&bytes).unwrap().0, *content, "inline bytes are not the content");
-            assert_eq!(bytes.len() as u64, *size);
-            self.inline.insert(*content, bytes);
+        if let (Some((content, size)), Some(bytes)) = (proposal.value().and_then(Value::content), inline) {
+            assert_eq!(quics_chunks::inline_content(&bytes).unwrap().0, content, "inline bytes are not the content");
+            assert_eq!(bytes.len() as u64, size);
+            self.inline.insert(content, bytes);
         }
-        if let Some(Value::File { content, size }) = proposal.value()
-            && *size < 20_000
-            && !self.inline.contains_key(content)
+        if let Some((content, size)) = proposal.value().and_then(Value::content)
+            && size < 20_000
+            && !self.inline.contains_key(&content)
         {
-            return Some(Verdict::Missing(vec![*content]));
+            return Some(Verdict::Missing(vec![content]));
         }
         let judged = judge(&&*self, device, order, proposal).unwrap();
         if let Some(row) = judged.row.clone() {
@@ -215,7 +216,9 @@ impl Side for Plain {
         Ok(())
     }
 
-    fn ingest(&mut self, _token: &str, _big: bool) {}
+    fn ingest(&mut self, token: &str, big: bool) {
+        self.inline.insert(content_of(token, big), bytes_of(token, big).into());
+    }
 
     fn crash(&mut self) -> bool {
         false

@@ -47,5 +47,5 @@ pub(crate) trait Side: Default {
 
 /// The content of a file.
 pub(crate) fn digest_of(value: &Value) -> Option<Digest> {
-    if let Value::File { content, .. } = value { Some(*content) } else { None }
+    value.content().map(|(content, _)| content)
 }

@@ -4,6 +4,7 @@
 //! - [`Packed`] is a chunk in the form in which it travels and rests: compressed once, where that pays.
 //! - [`ManifestBuilder`] and [`ManifestReader`] write and read a file's chunk list, whose pages are chunks themselves.
 //!   The content id is the digest of the top page.
+//! - [`Bundle`] is how a directory that is one thing with everything in it becomes one content.
 //! - [`ChunkStore`] is where chunks rest: [`Segments`] on a disk, [`MemoryChunks`] in simulations.
 //!
 //! ```text
@@ -22,6 +23,7 @@
 //! It knows of no network, no runtime, no metadata and no reference counts: which chunks are still needed is known
 //! by its callers. It does not encrypt; the record format has the room for it.
 
+mod bundle;
 mod chunker;
 mod codec;
 mod error;
@@ -29,6 +31,7 @@ mod manifest;
 mod segments;
 mod store;
 
+pub use bundle::{Bundle, BundleError, Member, MemberKind};
 pub use chunker::{Chunker, Cut, RawChunk, Sizes};
 pub use codec::{Codec, Packed, pack};
 pub use error::Error;

@@ -11,7 +11,7 @@
 
 use quics_types::{EntryId, Place};
 
-use crate::{NodeId, Trees};
+use crate::{NodeId, Trees, parked_entry};
 
 impl Trees {
     /// Binds what can be bound. To be called after changes of the local or the synced tree, before planning.
@@ -69,7 +69,7 @@ impl Trees {
     fn bind_by_name(&mut self, node: NodeId) {
         let Some(it) = self.nodes.get(&node).filter(|it| it.entry.is_none()) else { return };
         if it.parent == NodeId::STAGE {
-            let staged = std::str::from_utf8(it.name.as_bytes()).ok().and_then(|name| name.parse::<EntryId>().ok());
+            let staged = parked_entry(&it.name);
             let free = |entry: &EntryId| self.synced.contains_key(entry) && !self.node_of.contains_key(entry);
             if let Some(entry) = staged.filter(free) {
                 self.bind_to(node, entry);

@@ -14,8 +14,8 @@ use crate::{Row, Value};
 /// # Canonical form of a row
 ///
 /// Integers are little-endian and of fixed width, byte strings are preceded by their length (u32):
-/// format version (u8 = 1), id (16 bytes), parent (16), name, kind (u8: 0 directory, 1 file, 2 link) with content id (32)
-/// and size (u64) of a file or the target of a link, mode (u32), modification time (seconds i64, nanoseconds u32), number
+/// format version (u8 = 1), id (16 bytes), parent (16), name, kind (u8: 0 directory, 1 file, 2 link, 3 unit) with content
+/// id (32) and size (u64) of a file or unit or the target of a link, mode (u32), modification time (seconds i64, nanoseconds u32), number
 /// of attributes (u32) and each one's key and value in the order of the keys, time, content time, place time and
 /// attributes time (u64 each).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -80,6 +80,11 @@ fn hash(row: &Row) -> Digest {
             out.push(2);
             string(&mut out, target);
         }
+        Value::Unit { content, size } => {
+            out.push(3);
+            out.extend_from_slice(content.as_bytes());
+            out.extend_from_slice(&size.to_le_bytes());
+        }
     }
     out.extend_from_slice(&row.mode.to_le_bytes());
     out.extend_from_slice(&row.mtime.seconds.to_le_bytes());
@@ -130,6 +135,7 @@ mod tests {
             row(1, Value::Directory),
             row(2, Value::File { content, size: 7 }),
             row(3, Value::Link { target: Bytes::from_static(b"../x") }),
+            row(4, Value::Unit { content, size: 9 }),
         ]
     }
 
@@ -176,5 +182,5 @@ mod tests {
         assert_eq!(digest.to_string(), GOLDEN);
     }
 
-    const GOLDEN: &str = "c631535eb2f5cd601fa3e4e64c8a3be769f402c7881977b48249c298259f9a30";
+    const GOLDEN: &str = "4c856ee3c19eb357d952abd4445fcd5a32023ed1d3fc07719a9fa5cc4b8381df";
 }

@@ -34,7 +34,7 @@ pub use conflict::{Candidate, CandidateRole, CandidateState, Conflict};
 pub use digest::RootDigest;
 pub use judge::{Judgement, View, judge};
 pub use learn::Seen;
-pub use names::beside;
+pub use names::{beside, is_parked_unit, parked_entry, parked_name};
 pub use plan::{Aspect, Step, Subject};
 pub use proposal::{Accepted, AttributesChange, Change, ContentChange, PlaceChange, Proposal, Refusal, Verdict};
 pub use row::{Row, Value};

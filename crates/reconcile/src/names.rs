@@ -1,11 +1,32 @@
 //! Names for what gets a place of its own beside something else.
 
-use quics_types::{Name, limits};
+use quics_types::{EntryId, Name, limits};
 
 /// What follows the last dot is an extension up to this length.
 const EXTENSION_BYTES: usize = 16;
 /// Bytes of a tag that are kept.
 const TAG_BYTES: usize = 100;
+
+/// What follows an entry's id in the name of a parked unit.
+const UNIT: &str = ".unit";
+
+/// The name under which an entry is parked in the staging directory while others stand in its way. A unit's says what it
+/// is: it looks like any directory.
+pub fn parked_name(id: EntryId, unit: bool) -> Name {
+    let name = format!("{id}{}", if unit { UNIT } else { "" });
+    Name::new(name).expect("hexadecimal digits and a dot are a name")
+}
+
+/// The entry that is parked under a name; `None` if the name is none of that kind.
+pub fn parked_entry(name: &Name) -> Option<EntryId> {
+    let text = std::str::from_utf8(name.as_bytes()).ok()?;
+    text.strip_suffix(UNIT).unwrap_or(text).parse().ok()
+}
+
+/// Whether a unit is parked under a name.
+pub fn is_parked_unit(name: &Name) -> bool {
+    name.as_bytes().ends_with(UNIT.as_bytes())
+}
 
 /// The name for something that gives way to `name`: `report (from Ada).txt`, then `report (from Ada 2).txt`.
 ///
@@ -46,6 +67,16 @@ mod tests {
 
     fn text(name: &[u8], tag: &str, number: u32) -> String {
         beside(&Name::new(name.to_vec()).unwrap(), tag, number).to_string()
+    }
+
+    #[test]
+    fn a_parked_entry_is_known_by_its_name_and_so_is_a_unit() {
+        let id = EntryId::from_bytes([0x5a; 16]);
+        for unit in [false, true] {
+            let name = parked_name(id, unit);
+            assert_eq!((parked_entry(&name), is_parked_unit(&name)), (Some(id), unit));
+        }
+        assert_eq!(parked_entry(&Name::new("new-1").unwrap()), None);
     }
 
     #[test]

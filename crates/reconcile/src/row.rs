@@ -17,6 +17,14 @@ pub enum Value {
         /// The file's length in bytes.
         size: u64,
     },
+    /// A directory that is one thing with everything in it, like a version control system's repository: it changes,
+    /// conflicts and is chosen only as a whole. Nothing in it has a row.
+    Unit {
+        /// The content id of its bundle.
+        content: Digest,
+        /// The bundle's length in bytes.
+        size: u64,
+    },
     /// A symbolic link, never followed.
     Link {
         /// The target as it stands in the link, 1 to 3072 bytes.
@@ -25,9 +33,17 @@ pub enum Value {
 }
 
 impl Value {
-    /// Whether this is a directory.
+    /// Whether this is a directory whose members have rows of their own.
     pub fn is_directory(&self) -> bool {
         matches!(self, Value::Directory)
+    }
+
+    /// The content id and its length in bytes, of what has a content in the chunk store.
+    pub fn content(&self) -> Option<(Digest, u64)> {
+        match self {
+            Value::File { content, size } | Value::Unit { content, size } => Some((*content, *size)),
+            Value::Directory | Value::Link { .. } => None,
+        }
     }
 }
 

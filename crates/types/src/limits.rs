@@ -29,3 +29,7 @@ pub const ANSWERS: usize = 1024;
 pub const UNIT_NAMES: usize = 32;
 /// Bytes of one of them, which leaves room for what is said behind it where a unit is kept beside another.
 pub const UNIT_NAME_BYTES: usize = 64;
+/// Files and directories in one unit.
+pub const UNIT_MEMBERS: usize = 256 * 1024;
+/// Bytes of the list of a unit's members.
+pub const UNIT_LIST_BYTES: usize = 32 * 1024 * 1024;

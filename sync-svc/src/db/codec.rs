@@ -270,6 +270,11 @@ impl Code for Value {
                 out.push(2);
                 target.write(out);
             }
+            Value::Unit { content, size } => {
+                out.push(3);
+                content.write(out);
+                size.write(out);
+            }
         }
     }
     fn read(from: &mut Bytes) -> Result<Self, Damaged> {
@@ -277,6 +282,7 @@ impl Code for Value {
             0 => Value::Directory,
             1 => Value::File { content: Digest::read(from)?, size: u64::read(from)? },
             2 => Value::Link { target: Bytes::read(from)? },
+            3 => Value::Unit { content: Digest::read(from)?, size: u64::read(from)? },
             _ => return Err(Damaged),
         })
     }

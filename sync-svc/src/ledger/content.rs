@@ -39,12 +39,12 @@ impl Ledger {
         value: Option<&Value>,
         inline: Option<&Bytes>,
     ) -> Result<Result<Content, Lacking>, Error> {
-        let Some(Value::File { content, size }) = value else {
+        let Some((content, size)) = value.and_then(Value::content) else {
             return if inline.is_some() { Err(Error::Inline) } else { Ok(Ok(Content::Nothing)) };
         };
         if let Some(bytes) = inline {
             let (id, _, chunk) = inline_content(bytes)?;
-            if id != *content || bytes.len() as u64 != *size {
+            if id != content || bytes.len() as u64 != size {
                 return Err(Error::Inline);
             }
             // A content that is there already is not written again.
@@ -54,7 +54,7 @@ impl Ledger {
                 (None, None) => Ok(Content::Nothing),
             });
         }
-        Ok(match self.contents.presence(root, *content, *size)? {
+        Ok(match self.contents.presence(root, content, size)? {
             Presence::Complete(position) => self.flushed(position),
             Presence::Missing(digests) => Err(Lacking::Missing(digests)),
             Presence::Malformed => Err(Lacking::Malformed),

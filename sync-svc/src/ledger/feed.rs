@@ -149,11 +149,11 @@ impl Ledger {
         Ok(Some(Told { seq, change }))
     }
 
-    /// The small content of a live file; one that is damaged does not come along, and is found so when it is fetched.
+    /// The small content of a live file or unit; one that is damaged does not come along, and is found so when it is fetched.
     pub(super) fn inline(&self, root: RootId, entry: &Entry) -> Result<Option<Bytes>, Error> {
-        match &entry.row.value {
-            Value::File { content, size } if !entry.row.dead && *size <= limits::INLINE_BYTES as u64 => {
-                match self.contents.read_small(root, *content, *size) {
+        match entry.row.value.content() {
+            Some((content, size)) if !entry.row.dead && size <= limits::INLINE_BYTES as u64 => {
+                match self.contents.read_small(root, content, size) {
                     Err(Error::Chunks(_)) => Ok(None),
                     other => other,
                 }

@@ -64,7 +64,7 @@ pub struct Judged {
 impl Ledger {
     /// Says whether [`Ledger::propose`] may have to read the pages of a large content, which is not for a runtime's thread.
     pub fn is_slow(&self, request: &Request) -> bool {
-        request.inline.is_none() && matches!(request.proposal.value(), Some(Value::File { size: 1.., .. }))
+        request.inline.is_none() && request.proposal.value().and_then(Value::content).is_some_and(|(_, size)| size > 0)
     }
 
     /// Judges a proposal and queues everything that it changes as one commit.

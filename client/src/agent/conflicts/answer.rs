@@ -20,6 +20,7 @@ use super::{Error, content, news};
 use crate::account::call;
 use crate::agent::{Core, Root};
 use crate::engine::IngestFailure;
+use crate::folder::Body;
 use crate::transfer::{self, Failure};
 
 /// Answers that one call may hold.
@@ -41,6 +42,10 @@ impl Core {
         }
         if request.dry_run {
             return self.try_out(root, &request.answers).await;
+        }
+        let outcomes = self.unit_problems(root, &request.answers).await;
+        if outcomes.iter().any(|outcome| !outcome.problem.is_empty()) {
+            return Ok(api::ResolveConflictsResponse { resolution_id: Bytes::new(), done: false, outcomes });
         }
         let mut answers = Vec::with_capacity(request.answers.len());
         for answer in request.answers {
@@ -103,6 +108,21 @@ impl Core {
         })
     }
 
+    /// What the server cannot see to: a unit stays one.
+    async fn unit_problems(&self, root: &Arc<Root>, answers: &[api::ConflictAnswer]) -> Vec<api::ConflictOutcome> {
+        let remakes = |answer: &api::ConflictAnswer| matches!(answer.choice, Some(Choice::Both(_) | Choice::Merged(_)));
+        if !answers.iter().any(remakes) {
+            return Vec::new();
+        }
+        let listed = self.conflicts(root).await;
+        let problem = |answer: &api::ConflictAnswer| {
+            let found = listed.iter().find(|it| is_about(it, answer));
+            let problem = found.and_then(|found| unit_problem(root, found, answer)).unwrap_or_default();
+            api::ConflictOutcome { entry_id: answer.entry_id.clone(), problem, outcome: None }
+        };
+        answers.iter().map(problem).collect()
+    }
+
     /// Says what would stand in the way of answers, as far as this device knows.
     async fn try_out(
         &self,
@@ -112,9 +132,7 @@ impl Core {
         let listed = self.conflicts(root).await;
         let mut outcomes = Vec::with_capacity(answers.len());
         for answer in answers {
-            let state =
-                |it: &&api::ListedConflict| it.conflict.as_ref().is_some_and(|it| it.entry_id == answer.entry_id);
-            let problem = match listed.iter().find(state) {
+            let problem = match listed.iter().find(|it| is_about(it, answer)) {
                 None => "it is over".to_owned(),
                 Some(found) if !found.may_answer => "you may not answer it".to_owned(),
                 Some(found) => self.doubt(root, found, answer).await?,
@@ -141,6 +159,9 @@ impl Core {
         let gone = || "the version that you chose is not there".to_owned();
         if state.revision != answer.revision {
             return Ok("it has changed since you saw it".to_owned());
+        }
+        if let Some(problem) = unit_problem(root, found, answer) {
+            return Ok(problem);
         }
         Ok(match &answer.choice {
             None => return Err(Error::Request("an answer without a choice")),
@@ -177,7 +198,7 @@ impl Core {
         let (file, size, modified_at) = open(at.clone()).await?;
         let unusable = |reason: String| Error::Merged { at: at.clone(), reason };
         if size > limits::INLINE_BYTES as u64 {
-            let content = transfer::send(&self.remote(root), &Arc::default(), file, size).await;
+            let content = transfer::send(&self.remote(root), &Arc::default(), Body::File(file), size).await;
             let content = content.map_err(|failure| match failure {
                 IngestFailure::Changed => unusable("it was written to meanwhile".to_owned()),
                 IngestFailure::Unreadable(reason) => unusable(reason),
@@ -227,6 +248,37 @@ async fn open(at: PathBuf) -> Result<(File, u64, Option<prost_types::Timestamp>)
     });
     let opened = opened.await.map_err(std::io::Error::other).and_then(|opened| opened);
     opened.map_err(|error| Error::Merged { at, reason: error.to_string() })
+}
+
+fn is_about(listed: &api::ListedConflict, answer: &api::ConflictAnswer) -> bool {
+    listed.conflict.as_ref().is_some_and(|conflict| conflict.entry_id == answer.entry_id)
+}
+
+/// Why an answer is none for a directory that is one thing with everything in it: nothing can be made of its parts, and
+/// under another kind of name it would not stay one.
+fn unit_problem(root: &Root, found: &api::ListedConflict, answer: &api::ConflictAnswer) -> Option<String> {
+    let server = found.row.iter().filter_map(|row| row.value.as_ref());
+    let candidates = found.conflict.iter().flat_map(|it| &it.candidates).filter_map(|it| it.value.as_ref());
+    if !server.chain(candidates).any(|value| matches!(value.kind, Some(common::value::Kind::Unit(_)))) {
+        return None;
+    }
+    let unit = crate::text::bytes(found.row.as_ref().and_then(|row| row.place.as_ref()).map_or(&[][..], |it| &it.name));
+    match &answer.choice {
+        Some(Choice::Merged(_)) => {
+            Some(format!("\"{unit}\" is one thing with everything in it and cannot be merged: keep one side, or both"))
+        }
+        Some(Choice::Both(both)) => {
+            let units = root.entry.lock().units.clone();
+            let named = |name: &Bytes| Name::new(name.clone()).is_ok_and(|name| units.is_unit(&name));
+            let wrong = both.candidates.iter().find(|it| !named(&it.name))?;
+            let wrong = crate::text::bytes(&wrong.name);
+            Some(format!(
+                "under the name \"{wrong}\" it would not stay one thing with everything in it: call it \"{unit} (…)\", or keep \
+                 one side and fetch the other with `quics conflicts get`"
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// Why a second version cannot have a name, as far as this device knows.

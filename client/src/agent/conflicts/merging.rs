@@ -20,6 +20,7 @@ use tokio::task::spawn_blocking;
 use super::{Error, answer};
 use crate::agent::{Core, Root};
 use crate::engine::IngestFailure;
+use crate::folder::Body;
 use crate::merge::{self, Labels, Merged, TEXT_BYTES};
 use crate::transfer::{self, Failure};
 
@@ -123,7 +124,7 @@ async fn send(core: &Core, root: &Root, text: Bytes) -> Result<quics_types::Dige
     let failed = |reason: String| Error::Content(Failure::Refused(reason));
     let file =
         file.await.map_err(std::io::Error::other).and_then(|file| file).map_err(|error| failed(error.to_string()))?;
-    transfer::send(&core.remote(root), &Arc::default(), file, size).await.map_err(|failure| match failure {
+    transfer::send(&core.remote(root), &Arc::default(), Body::File(file), size).await.map_err(|failure| match failure {
         IngestFailure::Offline => Error::Content(Failure::Offline("the connection broke off".to_owned())),
         other => failed(format!("{other:?}")),
     })

@@ -32,7 +32,7 @@ impl Batch<'_> {
         attributes: Option<(u32, Mtime)>,
     ) -> io::Result<Option<Stat>> {
         let dir = self.touched.dir(&at.dir)?;
-        let current = match self.look(&dir, at)? {
+        let current = match self.look_for(expected.kind, &dir, at.name.as_bytes())? {
             Some(stat) if fits(expected, &stat) && stat.kind != Kind::Other => stat,
             _ => return Ok(None),
         };
@@ -46,25 +46,25 @@ impl Batch<'_> {
         {
             return Ok(None);
         }
-        let ours = staged.stat.inode;
+        let ours = token::ours(&staged.stat);
         let swap = token::Staged::Swap { number: staged.number, ours, expected: token::Expected::of(expected) }.print();
         fs::renameat_with(&self.tree.stage, &*staged.name, &self.tree.stage, &*swap, RenameFlags::NOREPLACE)?;
         fault::at("about to exchange");
         let exchange = || exchange(self.tree, &swap, &dir, at);
         if let Err(error) = writable(&mut self.late_modes, &[&dir], exchange) {
-            stage::give_back(self.tree, staged.incoming.as_ref(), &swap)?;
+            stage::give_back(self.tree, &staged.origin, &swap)?;
             return Err(error.into());
         }
         self.touched.touch(&at.dir, &dir, op);
         fault::at("exchanged");
-        let found = beneath::look(&self.tree.stage, swap.as_bytes(), self.tree.dev)?;
+        if expected.kind.is_a_directory() {
+            self.touched.forget_paths();
+        }
+        let found = self.look_for(expected.kind, &self.tree.stage, swap.as_bytes())?;
         let done = match found {
             Some(found) if !fits(expected, &found) => false,
             // Removing a directory succeeds only if it is empty still.
-            Some(Stat { kind: Kind::Directory, .. }) => {
-                self.touched.forget_paths();
-                stage::remove(self.tree, &swap).is_ok()
-            }
+            Some(Stat { kind: Kind::Directory, .. }) => stage::remove(self.tree, &swap).is_ok(),
             Some(_) => {
                 // The new file is in its place. If this fails the old one stays in `stage/`, to be found at the next start.
                 if let Err(error) = displaced::keep(self.tree, &swap, at, Some(expected), self.now) {
@@ -104,7 +104,7 @@ impl Batch<'_> {
             }
         };
         if !attributes::carry_over(&old, &file, mode)? {
-            staged.incoming = None;
+            staged.origin = stage::Origin::Made;
         }
         stage::set_mtime(&file, mtime)?;
         file.sync_all()?;
@@ -134,8 +134,8 @@ impl Batch<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            match beneath::look(&self.tree.stage, swap.as_bytes(), self.tree.dev)? {
-                Some(stat) if ours(&stat) && stage::give_back(self.tree, staged.incoming.as_ref(), swap).is_ok() => {
+            match self.look_for(staged.stat.kind, &self.tree.stage, swap.as_bytes())? {
+                Some(stat) if ours(&stat) && stage::give_back(self.tree, &staged.origin, swap).is_ok() => {
                     return Ok(());
                 }
                 // An edit of our file: it was seen by somebody, and is kept. The name has what it had before.
