@@ -53,9 +53,14 @@ pub(super) async fn texts(agent: &mut api::Client, conflict: &Conflict, side: &S
 
 /// The candidate that is merged with the server's version: this device's, or the only one.
 pub(super) fn partner(conflict: &Conflict) -> Option<&Side> {
-    let files: Vec<&Side> = conflict.candidates().iter().filter(|side| side.file().is_some()).collect();
-    let own = files.iter().find(|side| side.author.as_ref().is_some_and(|author| author.own));
-    match (files.as_slice(), own) {
+    counterpart(conflict, |side| side.file().is_some())
+}
+
+/// This device's candidate of some kind, or the only one.
+pub(super) fn counterpart(conflict: &Conflict, of: impl Fn(&Side) -> bool) -> Option<&Side> {
+    let found: Vec<&Side> = conflict.candidates().iter().filter(|side| of(side)).collect();
+    let own = found.iter().find(|side| side.author.as_ref().is_some_and(|author| author.own));
+    match (found.as_slice(), own) {
         ([only], _) => Some(only),
         (_, own) => own.copied(),
     }

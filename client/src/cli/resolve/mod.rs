@@ -20,6 +20,7 @@ use crate::text;
 mod merging;
 mod show;
 mod walk;
+mod whole;
 
 /// Answers that go to the server at once.
 const AT_ONCE: usize = 1024;

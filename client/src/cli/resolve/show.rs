@@ -3,6 +3,7 @@
 use console::style;
 
 use super::merging::{self, Texts};
+use super::whole;
 use crate::api;
 use crate::cli::sides::{Conflict, Side};
 use crate::cli::{Failure, files, output};
@@ -22,6 +23,9 @@ pub(super) async fn sides(agent: &mut api::Client, conflict: &Conflict) -> Resul
         let mut what = side.what();
         if let Some(dimensions) = dimensions(agent, conflict, side).await? {
             what = format!("{what}, {dimensions}");
+        }
+        if let Some(files) = whole::count(agent, conflict, side).await {
+            what = format!("{what}, {files}");
         }
         output::line(format_args!("  {}  {}: {what}", index + 1, style(side.name()).bold()))?;
     }
@@ -51,6 +55,10 @@ pub(super) async fn difference(
     conflict: &Conflict,
     lines: usize,
 ) -> Result<Option<Texts>, Failure> {
+    if let Some(side) = merging::counterpart(conflict, |side| side.unit().is_some()) {
+        whole::difference(agent, conflict, side, lines).await?;
+        return Ok(None);
+    }
     let Some(side) = merging::partner(conflict) else { return Ok(None) };
     let Some(texts) = merging::texts(agent, conflict, side).await? else { return Ok(None) };
     let (server, other) = (conflict.server().name(), side.name());
