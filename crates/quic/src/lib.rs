@@ -21,8 +21,11 @@
 //!
 //! # What it deliberately does not do
 //! It knows nothing of files, users or roles, opens no files, and does not retry calls whose request may have been seen
-//! by the server. HTTP/3 without gRPC and without client certificates is not here yet; `server::quic` takes its
-//! request handler as a tonic `Routes`, which is the place where another handler would go.
+//! by the server.
+//!
+//! # Plain HTTP/3
+//! tonic's `Routes` are an axum router, and are made from one: a [`Server`] with [`ClientAuth::NotAsked`] serves web pages to
+//! anybody as well as it serves gRPC to members.
 
 mod client;
 mod congestion;

@@ -27,6 +27,8 @@ pub enum ClientAuth {
     Optional,
     /// As [`Optional`](Self::Optional), and clients whose certificate of a trusted CA has run out.
     OptionalAllowExpired,
+    /// Anybody, and nobody is asked for a certificate: browsers would ask their user for one.
+    NotAsked,
 }
 
 /// Holds an identity and a trust list; clones share it, and [`replace`](Self::replace) acts on all of them.
@@ -172,6 +174,10 @@ struct Doorman {
 }
 
 impl ClientCertVerifier for Doorman {
+    fn offer_client_auth(&self) -> bool {
+        self.auth != ClientAuth::NotAsked
+    }
+
     fn client_auth_mandatory(&self) -> bool {
         self.auth == ClientAuth::Required
     }

@@ -40,7 +40,9 @@ impl Dispatch {
     {
         let deadline = deadline(request.headers());
         request.extensions_mut().insert(peer.at(SystemTime::now()));
-        let request = request.map(|body| Body::new(Paced::new(body, &self.limits)));
+        let (parts, body) = request.into_parts();
+        let body = Body::new(Paced::new(body, &parts.headers, &self.limits));
+        let request = Request::from_parts(parts, body);
         let answering = self.routes.clone().oneshot(request);
         let answer = match deadline {
             None => answering.await,

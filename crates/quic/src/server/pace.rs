@@ -1,10 +1,12 @@
-//! The cut-off for peers that send a message too slowly.
+//! The cut-off for peers that send a message, or a body that is no gRPC, too slowly.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::codegen::StdError;
@@ -40,7 +42,17 @@ struct Message {
     received: u64,
 }
 
+/// Whether a request is a gRPC call.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 impl Message {
+    /// A body without messages in it: it has begun, and ends with the stream.
+    fn whole_body() -> Self {
+        Message { filled: PREFIX, left: u64::MAX, ..Message::default() }
+    }
+
     /// Whether a message has begun and has not ended.
     fn begun(&self) -> bool {
         self.filled > 0
@@ -74,13 +86,13 @@ impl Message {
 }
 
 impl<B> Paced<B> {
-    /// Wraps a request body.
-    pub(crate) fn new(inner: B, limits: &Limits) -> Self {
+    /// Wraps the body of a request with these headers.
+    pub(crate) fn new(inner: B, headers: &HeaderMap, limits: &Limits) -> Self {
         Paced {
             inner,
             rate: limits.min_rate,
             grace: limits.min_rate_grace,
-            message: Message::default(),
+            message: if is_grpc(headers) { Message::default() } else { Message::whole_body() },
             waited: Duration::ZERO,
             waiting: None,
             alarm: None,

@@ -14,6 +14,7 @@ mod identity;
 mod layers;
 mod limits;
 mod migration;
+mod plain;
 mod shutdown;
 
 use quics_quic::Transport;
