@@ -10,7 +10,7 @@ mod server;
 use std::collections::BTreeSet;
 
 use self::device::Device;
-use self::disk::{Contents, TOP, content};
+use self::disk::{Contents, STAGE, TOP, content};
 use self::server::Server;
 use crate::testing;
 
@@ -117,9 +117,9 @@ fn one(case: u64, devices: usize) {
 /// says. It stays in the versions.
 fn check_kept(server: &Server, devices: &[Device], contents: &Contents) {
     let mut there: BTreeSet<u8> = server.kept();
-    // What waits behind a question is on its device's disk.
+    // What waits behind a question is on its device's disk, perhaps parked until its own directory has a place again.
     for device in devices.iter().filter(|_| !server.plain.conflicts.is_empty()) {
-        let below = device.disk.walk(TOP);
+        let below = [TOP, STAGE].map(|top| device.disk.walk(top)).concat();
         there.extend(below.iter().filter_map(|(_, _, inode)| content(&device.disk.items[inode].value)));
     }
     let gone: Vec<u8> = (1..=contents.written).filter(|it| !there.contains(it) && !contents.spared(*it)).collect();
