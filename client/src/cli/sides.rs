@@ -192,6 +192,11 @@ impl Conflict {
         &self.sides[0]
     }
 
+    /// Whether a side is a directory that is one thing with everything in it.
+    pub(super) fn is_about_a_unit(&self) -> bool {
+        self.sides.iter().any(|side| side.unit().is_some())
+    }
+
     /// The side that is meant.
     ///
     /// # Errors

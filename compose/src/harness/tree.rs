@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use quics_types::{Name, UnitNames};
 
 use super::wait;
 
@@ -48,6 +49,17 @@ pub enum Node {
     Special,
 }
 
+impl Node {
+    /// What is synced of it in a directory that is one thing.
+    pub fn in_a_unit(self) -> Self {
+        match self {
+            Self::Directory { .. } => Self::Directory { mode: 0 },
+            Self::File { mode, size, digest, .. } => Self::File { mode: mode & 0o100, mtime: 0, size, digest },
+            other => other,
+        }
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -62,11 +74,14 @@ impl fmt::Debug for Node {
     }
 }
 
-/// Every name below `root`, its own `.quics` left out, by its path relative to `root`.
+/// Every name below `root`, its own `.quics` left out, by its path relative to `root`. In a directory that is one thing
+/// with everything in it times are no part of what is synced, nor permission bits but the one to execute a file: these
+/// are 0 there.
 ///
 /// # Errors
 /// When something below `root` cannot be read, or goes away while it is read.
 pub fn read(root: &Path) -> Result<BTreeMap<PathBuf, Node>> {
+    let units = UnitNames::default();
     let mut found = BTreeMap::new();
     let mut pending = vec![PathBuf::new()];
     while let Some(relative) = pending.pop() {
@@ -78,7 +93,11 @@ pub fn read(root: &Path) -> Result<BTreeMap<PathBuf, Node>> {
             }
             let name = relative.join(entry.file_name());
             let path = entry.path();
-            let node = read_node(&path).with_context(|| format!("read {}", path.display()))?;
+            let mut node = read_node(&path).with_context(|| format!("read {}", path.display()))?;
+            let is_unit = |name: &OsStr| Name::new(name.as_bytes().to_vec()).is_ok_and(|name| units.is_unit(&name));
+            if relative.iter().any(is_unit) {
+                node = node.in_a_unit();
+            }
             if matches!(node, Node::Directory { .. }) {
                 pending.push(name.clone());
             }

@@ -58,16 +58,22 @@ impl Pair {
 
     /// Two devices of a server, with a folder that `fill` fills before it is shared.
     pub(crate) fn on_stack(stack: Stack, fill: impl FnOnce(&Path)) -> Self {
+        let pair = Self::added_with(stack, &[], fill);
+        pair.settle();
+        pair
+    }
+
+    /// Two devices of a server, with a folder that is added with these arguments and, perhaps, not everywhere yet.
+    pub(crate) fn added_with(stack: Stack, arguments: &[&str], fill: impl FnOnce(&Path)) -> Self {
         let left = Device::join(&stack, "left").expect("the first device joins");
         let right = Device::join(&stack, "right").expect("the second device joins");
         let here = stack.dir("left/docs").unwrap();
         fill(&here);
         let there = stack.path().join("right/docs");
-        left.add(&here).expect("the folder is added");
+        let add = ["add", here.to_str().expect("a path that is text")];
+        left.quics(add.iter().chain(arguments)).expect("the folder is added");
         right.clone_root("docs", &there).expect("the folder is cloned");
-        let pair = Self { left, right, here, there, stack };
-        pair.settle();
-        pair
+        Self { left, right, here, there, stack }
     }
 
     /// A path in the first device's folder.

@@ -10,7 +10,8 @@ use crate::{Error, Name, limits};
 const REPOSITORIES: [&str; 6] = [".git", ".hg", ".svn", ".bzr", ".jj", "_darcs"];
 /// Every device's own directory in a synced folder.
 const OWN: &[u8] = b".quics";
-/// What follows a unit's name where one is kept beside another: `.git (from laptop)`.
+/// What follows a unit's name where one is kept beside another: `.git (from laptop)`. It stands before an extension:
+/// `Pictures (from laptop).bundle`.
 const BESIDE: &[u8] = b" (";
 
 /// The names of a root's unit directories: sorted, each once, at most [`limits::UNIT_NAMES`] of at most
@@ -72,11 +73,21 @@ impl UnitNames {
         self.0.iter()
     }
 
-    /// Whether a directory of this name is a unit: its name is one of these, or one of these and ` (`, which is how a
-    /// unit is called that is kept beside another.
+    /// Whether a directory of this name is a unit: its name is one of these, or one of these with ` (` behind it or before
+    /// its extension, which is how a unit is called that is kept beside another.
     pub fn is_unit(&self, name: &Name) -> bool {
-        let rest = |unit: &Name| name.as_bytes().strip_prefix(unit.as_bytes());
-        self.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with(BESIDE))
+        let name = name.as_bytes();
+        let is_of = |unit: &Name| {
+            let unit = unit.as_bytes();
+            let dot = unit.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0).unwrap_or(unit.len());
+            let (stem, extension) = unit.split_at(dot);
+            let beside = |stem: &[u8], extension: &[u8]| {
+                let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(extension));
+                rest.is_some_and(|rest| rest.starts_with(BESIDE))
+            };
+            name == unit || beside(unit, b"") || beside(stem, extension)
+        };
+        self.iter().any(is_of)
     }
 }
 
@@ -114,6 +125,13 @@ mod tests {
         }
         for other in [".gi", ".gitignore", ".github", ".git(from right)", ".git ", ".GIT", "x.git", "a.git (from b)"] {
             assert!(!units.is_unit(&name(other)), "{other}");
+        }
+        let bundle = UnitNames::new([name("My pictures.bundle")]).unwrap();
+        for unit in ["My pictures.bundle", "My pictures (from right).bundle", "My pictures.bundle (from right)"] {
+            assert!(bundle.is_unit(&name(unit)), "{unit}");
+        }
+        for other in ["My pictures", "My pictures (from right)", "My pictures (x).other", "Your pictures.bundle"] {
+            assert!(!bundle.is_unit(&name(other)), "{other}");
         }
         assert!(!UnitNames::none().is_unit(&name(".git")) && UnitNames::none().is_empty());
     }

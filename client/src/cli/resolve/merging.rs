@@ -75,6 +75,11 @@ pub(super) async fn merge(
     conflict: &Conflict,
     tool: Option<&str>,
 ) -> Result<Made, Failure> {
+    if conflict.is_about_a_unit() {
+        return Ok(
+            Err("it is one thing with everything in it and cannot be merged: keep one side, or both".to_owned()),
+        );
+    }
     let Some(side) = partner(conflict) else {
         return Ok(Err("there are not two files to merge: keep one side, or give --file".to_owned()));
     };

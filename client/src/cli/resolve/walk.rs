@@ -199,7 +199,8 @@ impl<'a> Walk<'a> {
             None => {}
         }
         choices.extend(texts.map(|_| ("e", "edit the merge")));
-        choices.extend(self.tool.as_ref().map(|_| ("t", "open in your merge tool")));
+        let tool = self.tool.as_ref().filter(|_| !conflict.is_about_a_unit());
+        choices.extend(tool.map(|_| ("t", "open in your merge tool")));
         choices.extend(texts.map(|_| ("d", "show all that differs")));
         choices.extend([("k", "skip"), ("q", "quit")]);
         loop {

@@ -1,9 +1,51 @@
-//! Directories that are one entry.
+//! Directories that are one entry with everything in them: repositories, above all.
+
+use std::path::Path;
 
 use quics_stack::harness::Device;
 use serde_json::Value;
 
-use crate::support::stack;
+use crate::{
+    conflicts::listed,
+    support::{Pair, stack, until},
+};
+
+mod answers;
+mod changes;
+mod repository;
+mod sides;
+
+use repository::{contents, fsck};
+
+/// The kind of entry that a device knows at a path, by `quics explain`: of what is on the disk, and on the server.
+fn kinds(device: &Device, path: &Path) -> (String, String) {
+    let told = device.json(["explain", "--json", path.to_str().unwrap()]).unwrap();
+    let kind = |it: &Value| it["kind"].as_str().unwrap_or("none").to_owned();
+    (kind(&told["local"]), kind(&told["server"]))
+}
+
+/// What is in conflict at or below a directory, sorted.
+fn open_below(device: &Device, below: &Path) -> Vec<String> {
+    let all = listed(device).into_iter();
+    let paths = all.filter_map(|it| {
+        let path = it["path"].as_str().unwrap();
+        Some(Path::new(path).strip_prefix(below).ok()?.to_str().unwrap().to_owned())
+    });
+    let mut paths: Vec<String> = paths.collect();
+    paths.sort();
+    paths
+}
+
+/// Waits until a unit of a repository is the same on both devices, and checks it on both.
+fn both_are_whole(pair: &Pair, repository: &str, unit: &str) {
+    let (here, there) = (pair.at(repository).join(unit), pair.on(repository).join(unit));
+    until(&format!("{} to be the same", here.display()), || {
+        let here = contents(&here);
+        !here.is_empty() && here == contents(&there)
+    });
+    fsck(&here);
+    fsck(&there);
+}
 
 /// What `quics roots --json` says of the units of a root.
 fn units(device: &Device, root: &str) -> Vec<String> {
