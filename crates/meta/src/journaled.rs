@@ -319,10 +319,7 @@ impl MetaStore for Journaled {
         self.core.errands.notify_all();
         join(keeper);
         let _guard = self.core.maintenance.lock();
-        let (mark, closed) = {
-            let mut table = self.core.table.write();
-            (table.mark(), table.close())
-        };
+        let closed = self.core.table.write().close();
         {
             let mut queue = self.core.queue.lock();
             if let Phase::Failed(error) = &queue.phase {
@@ -330,7 +327,7 @@ impl MetaStore for Journaled {
             }
             queue.phase = Phase::Closed;
         }
-        closed?;
+        let mark = closed?;
         let boot = self.core.disk.boot_id().map_err(Error::io("read", "the boot id"))?;
         Marker { mark, boot }.write(&*self.core.disk)
     }

@@ -18,6 +18,9 @@ use crate::receipt::Receipt;
 use crate::snapshot::Writer;
 use crate::store::{Epoch, MAX_PAGE, MetaStore, Report, Room, Row};
 
+/// Bytes of rows that may be laid over the others; few, so that simulations see both.
+const RECENT: usize = 64 << 10;
+
 struct Inner {
     table: Table,
     queue: Queue,
@@ -63,7 +66,7 @@ impl Memory {
     pub fn with(epoch: u64, segment_size: u64, queue_bytes: usize, at_once: bool) -> Self {
         let place = Place { segment: 1, offset: HEADER_LEN as u64 };
         let inner = Inner {
-            table: Table::in_memory(BTree::default()),
+            table: Table::in_memory(BTree::default(), RECENT),
             queue: Queue::new(1, place, segment_size, queue_bytes),
             blobs: BTreeMap::new(),
             current: 1,
@@ -112,7 +115,7 @@ impl Memory {
     pub fn crash(&self, keep: usize, epoch: u64) -> Result<Memory, Error> {
         let mut inner = self.alive()?;
         inner.sync(keep, false)?;
-        let durable = inner.table.mark().applied;
+        let durable = inner.table.applied();
         let place = Place { segment: inner.place.segment + 1, offset: HEADER_LEN as u64 };
         let lost = inner.queue.take_back(durable, place);
         answer(lost, &Err(Error::Closed));
@@ -148,7 +151,7 @@ impl Memory {
 
 impl Inner {
     fn reopen(&mut self, epoch: u64, place: Place) {
-        let applied = self.table.mark().applied;
+        let applied = self.table.applied();
         self.incarnation += 1;
         self.current = place.segment;
         self.place = place;
@@ -165,6 +168,9 @@ impl Inner {
             self.current = last.place.segment;
             self.place = Place { segment: last.place.segment, offset: last.place.offset + last.size as u64 };
             self.table.apply(group.iter().map(|queued| &queued.batch), last.seq)?;
+            if self.table.is_full() {
+                self.table.spill(usize::MAX)?;
+            }
             for blob in group.iter().flat_map(|queued| &queued.batch.blobs) {
                 self.blobs.insert((blob.at.segment, blob.at.offset), blob.clone());
             }
@@ -280,7 +286,7 @@ impl MetaStore for Memory {
     }
 
     fn applied(&self) -> u64 {
-        self.inner.lock().table.mark().applied
+        self.inner.lock().table.applied()
     }
 
     fn watch_applied(&self) -> watch::Receiver<u64> {
@@ -293,7 +299,7 @@ impl MetaStore for Memory {
 
     fn export(&self, to: &mut dyn Write) -> Result<u64, Error> {
         let inner = self.alive()?;
-        let applied = inner.table.mark().applied;
+        let applied = inner.table.applied();
         let wrote = || Error::io("write", "the export");
         let mut writer = Writer::new(to, applied, &inner.epochs).map_err(wrote())?;
         let mut from = Span::ALL.start.to_vec();
@@ -321,7 +327,7 @@ impl MetaStore for Memory {
         }
         let mark = inner.table.mark();
         let blobs = inner.blobs.len() as u64;
-        Ok(Report { rows: mark.rows, applied: mark.applied, blobs, ..Report::default() })
+        Ok(Report { rows: mark.rows, applied: inner.table.applied(), blobs, ..Report::default() })
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -21,6 +21,9 @@ pub struct Options {
     pub index: IndexKind,
     /// The index's cache in bytes; sled is at ease with 32 to 64 MiB.
     pub cache: u64,
+    /// About the bytes of durable rows that are kept in memory before they are put into the index; what is left after a
+    /// second without commits is put there then.
+    pub recent_bytes: usize,
     /// The length of a journal segment in bytes. A longer batch gets a segment of its own.
     pub segment_size: u64,
     /// Whether a segment's room is set aside when it is made. Appending into it syncs faster, and a full disk is noticed
@@ -42,6 +45,7 @@ impl Default for Options {
         Self {
             index: IndexKind::Sled,
             cache: 48 << 20,
+            recent_bytes: 32 << 20,
             segment_size: 16 << 20,
             preallocate: true,
             snapshot_after: 64 << 20,

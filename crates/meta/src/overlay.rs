@@ -55,50 +55,64 @@ impl Overlay {
 
     /// Gives a page of the index with the overlay on it.
     pub(crate) fn page(&self, table: &Table, span: Span<'_>, order: Order, limit: usize) -> Result<Vec<Row>, Error> {
-        let limit = limit.min(MAX_PAGE);
-        let mut out = Vec::new();
-        let (mut start, mut end) = (Bytes::copy_from_slice(span.start), Bytes::copy_from_slice(span.end));
-        loop {
-            let rest = Span { start: &start, end: &end };
-            if rest.is_empty() || out.len() >= limit {
-                return Ok(out);
-            }
-            let wanted = limit - out.len();
-            let below = table.page(rest, order, wanted)?;
-            // A full page tells nothing about what lies behind its last row.
-            let seen = match (below.len() == wanted, below.last(), order) {
-                (true, Some((last, _)), Order::Ascending) => (start.clone(), behind(last)),
-                (true, Some((last, _)), Order::Descending) => (last.clone(), end.clone()),
-                _ => (start.clone(), end.clone()),
-            };
-            let queued = self.rows.range::<[u8], _>(bounds(Span { start: &seen.0, end: &seen.1 }));
-            match order {
-                Order::Ascending => merge(&mut out, limit, order, below, queued),
-                Order::Descending => merge(&mut out, limit, order, below, queued.rev()),
-            }
-            if seen == (start.clone(), end.clone()) {
-                return Ok(out);
-            }
-            match order {
-                Order::Ascending => start = seen.1,
-                Order::Descending => end = seen.0,
-            }
+        let below = |span: Span<'_>, limit| table.page(span, order, limit);
+        let above =
+            |span: Span<'_>| self.rows.range::<[u8], _>(bounds(span)).map(|(key, (_, value))| (key, value.as_ref()));
+        lay_over(below, above, span, order, limit)
+    }
+}
+
+/// Gives a page of the rows below with those above laid over them; one without a value is removed.
+pub(crate) fn lay_over<'a, A: DoubleEndedIterator<Item = (&'a Key, Option<&'a Bytes>)>>(
+    below: impl Fn(Span<'_>, usize) -> Result<Vec<Row>, Error>,
+    above: impl Fn(Span<'_>) -> A,
+    span: Span<'_>,
+    order: Order,
+    limit: usize,
+) -> Result<Vec<Row>, Error> {
+    let limit = limit.min(MAX_PAGE);
+    let mut out = Vec::new();
+    let (mut start, mut end) = (Bytes::copy_from_slice(span.start), Bytes::copy_from_slice(span.end));
+    loop {
+        let rest = Span { start: &start, end: &end };
+        if rest.is_empty() || out.len() >= limit {
+            return Ok(out);
+        }
+        let wanted = limit - out.len();
+        let below = below(rest, wanted)?;
+        // A full page tells nothing about what lies behind its last row.
+        let seen = match (below.len() == wanted, below.last(), order) {
+            (true, Some((last, _)), Order::Ascending) => (start.clone(), behind(last)),
+            (true, Some((last, _)), Order::Descending) => (last.clone(), end.clone()),
+            _ => (start.clone(), end.clone()),
+        };
+        let above = above(Span { start: &seen.0, end: &seen.1 });
+        match order {
+            Order::Ascending => merge(&mut out, limit, order, below, above),
+            Order::Descending => merge(&mut out, limit, order, below, above.rev()),
+        }
+        if seen == (start.clone(), end.clone()) {
+            return Ok(out);
+        }
+        match order {
+            Order::Ascending => start = seen.1,
+            Order::Descending => end = seen.0,
         }
     }
 }
 
-/// Lays queued rows over those of the index, both in the same order, until there are `limit`.
+/// Lays rows over others, both in the same order, until there are `limit`.
 fn merge<'a>(
     out: &mut Vec<Row>,
     limit: usize,
     order: Order,
     below: Vec<Row>,
-    queued: impl Iterator<Item = (&'a Key, &'a (u64, Option<Bytes>))>,
+    above: impl Iterator<Item = (&'a Key, Option<&'a Bytes>)>,
 ) {
     let mut below = below.into_iter().peekable();
-    let mut queued = queued.peekable();
+    let mut above = above.peekable();
     while out.len() < limit {
-        let first = match (below.peek(), queued.peek()) {
+        let first = match (below.peek(), above.peek()) {
             (None, None) => return,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
@@ -112,7 +126,7 @@ fn merge<'a>(
         if first == Ordering::Equal {
             below.next();
         }
-        if let Some((key, (_, Some(value)))) = queued.next() {
+        if let Some((key, Some(value))) = above.next() {
             out.push((key.clone(), value.clone()));
         }
     }

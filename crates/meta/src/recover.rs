@@ -74,7 +74,7 @@ pub(crate) fn recover(disk: &dyn Disk, options: &Options) -> Result<Recovered, E
     let mut found = read_journal(disk, &numbers, summary.as_ref(), &mut table)?;
 
     let wanted = summary.as_ref().map_or(0, |s| s.until).max(marker.map_or(0, |m| m.mark.applied));
-    if found.last_seq < wanted || found.last_seq < table.mark().applied {
+    if found.last_seq < wanted || found.last_seq < table.applied() {
         return Err(Error::damaged(
             file_name(found.last_segment),
             found.end.offset as u64,
@@ -146,7 +146,7 @@ fn open_index(
         IndexKind::Sled => Box::new(SledTree::open(&index_path(disk)?, options.cache)?),
         IndexKind::BTree => Box::<BTree>::default(),
     };
-    let mut table = Table::new(index)?;
+    let mut table = Table::new(index, options.recent_bytes)?;
     if let Some(summary) = summary {
         let name = snapshot::file_name(summary.from);
         let mut file = FileReader::open(disk, &name)?;
@@ -174,7 +174,7 @@ fn believe(disk: &dyn Disk, options: &Options, marker: Option<&Marker>) -> Resul
         return Err("it was closed in another boot".to_owned());
     }
     let open = || -> Result<(Table, bool), Error> {
-        let mut table = Table::new(Box::new(SledTree::open(&index_path(disk)?, options.cache)?))?;
+        let mut table = Table::new(Box::new(SledTree::open(&index_path(disk)?, options.cache)?), options.recent_bytes)?;
         let good = table.mark() == marker.mark && (!options.verify_index || table.adds_up()?);
         Ok((table, good))
     };
@@ -263,7 +263,7 @@ fn read_journal(
             if frame.seq > covered {
                 journal.uncovered += frame.payload.len() as u64;
             }
-            if frame.seq > table.mark().applied { replay.push(table, frame.seq, batch) } else { Ok(()) }
+            if frame.seq > table.applied() { replay.push(table, frame.seq, batch) } else { Ok(()) }
         })?;
         if index + 1 == numbers.len() {
             segment.check_tail(end)?;
@@ -318,6 +318,9 @@ impl Replay {
     fn flush(&mut self, table: &mut Table) -> Result<(), Error> {
         if !self.batches.is_empty() {
             table.apply(self.batches.iter(), self.last)?;
+            if table.is_full() {
+                table.spill(usize::MAX)?;
+            }
             self.batches.clear();
             self.bytes = 0;
         }

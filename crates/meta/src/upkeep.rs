@@ -10,6 +10,7 @@ use crate::frame::{Segment, file_name};
 use crate::index::{Audited, Order, Span, behind};
 use crate::snapshot::{self, Writer};
 use crate::store::{MAX_PAGE, Report, Row};
+use crate::writer::SLICE;
 
 /// Looks after the journal until the store is closed.
 pub(crate) fn run(core: &Core) {
@@ -71,7 +72,7 @@ fn every_row(core: &Core, mut visit: impl FnMut(&Row) -> Result<(), Error>) -> R
 /// The snapshot is read back and synced before it has its name, and its name is durable before anything is dropped.
 pub(crate) fn take_snapshot(core: &Core) -> Result<(), Error> {
     let guard = core.maintenance.lock();
-    let from = core.table.read().mark().applied;
+    let from = core.table.read().applied();
     if core.segments.lock().snapshot.is_some_and(|snapshot| snapshot.from == from) {
         return drop_covered(core);
     }
@@ -85,7 +86,7 @@ pub(crate) fn take_snapshot(core: &Core) -> Result<(), Error> {
             every_row(core, |(key, value)| writer.row(key, Some(value)).map_err(Error::io("write", &*name)))?;
             Ok(writer)
         })();
-        let until = core.table.read().mark().applied;
+        let until = core.table.read().applied();
         let bytes = result.and_then(|writer: Writer<_>| writer.finish(until).map_err(write))?;
         let tmp = format!("{name}{}", crate::files::TMP);
         let summary = snapshot::read(&mut FileReader::open(&*core.disk, &tmp)?, &tmp, |_| Ok(()))?;
@@ -167,11 +168,11 @@ fn every_batch(
 /// Writes everything, whole at the seq that it gives.
 pub(crate) fn export(core: &Core, to: &mut dyn Write) -> Result<u64, Error> {
     let _guard = core.maintenance.lock();
-    let from = core.table.read().mark().applied;
+    let from = core.table.read().applied();
     let wrote = || Error::io("write", "the export");
     let mut writer = Writer::new(to, from, &core.epochs).map_err(wrote())?;
     every_row(core, |(key, value)| writer.row(key, Some(value)).map_err(wrote()))?;
-    let until = core.table.read().mark().applied;
+    let until = core.table.read().applied();
     every_batch(core, 0, until, |seq, batch| {
         if seq > from {
             for (key, value) in &batch.operations {
@@ -187,13 +188,16 @@ pub(crate) fn export(core: &Core, to: &mut dyn Write) -> Result<u64, Error> {
 /// Reads and checks everything.
 pub(crate) fn verify(core: &Core) -> Result<Report, Error> {
     let _guard = core.maintenance.lock();
-    let applied = core.table.read().mark().applied;
+    let applied = core.table.read().applied();
     let mut report = every_batch(core, 0, applied, |_, _| Ok(()))?;
     let snapshot = core.segments.lock().snapshot;
     if let Some(snapshot) = snapshot {
         let name = snapshot::file_name(snapshot.from);
         snapshot::read(&mut FileReader::open(&*core.disk, &name)?, &name, |_| Ok(()))?;
         report.snapshots = 1;
+    }
+    while !core.table.read().is_settled() {
+        core.table.write().spill(SLICE)?;
     }
     core.table.write().begin_audit();
     loop {
@@ -203,7 +207,7 @@ pub(crate) fn verify(core: &Core) -> Result<Report, Error> {
             Audited::Done(false) => return Err(Error::damaged("index", 0, "the rows are not what was applied")),
             Audited::Done(true) => {
                 report.rows = table.mark().rows;
-                report.applied = table.mark().applied;
+                report.applied = table.applied();
                 return Ok(report);
             }
         }

@@ -1,11 +1,15 @@
 //! The one thread that writes the journal.
 //!
 //! A group is whatever was submitted while the last group was synced: written with one call, made durable with one
-//! `fdatasync`, applied to the index, then acknowledged. Nothing of the next group is written before, which is what lets
-//! recovery tell a torn tail from damage.
+//! `fdatasync`, shown to readers, then acknowledged. Nothing of the next group is written before, which is what lets
+//! recovery tell a torn tail from damage. Its rows are put into the index when nothing else is to be done, or when too many
+//! wait.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
 
 use crate::core::{Core, SegmentInfo};
 use crate::disk::DiskFile;
@@ -16,8 +20,12 @@ use crate::queue::{Phase, Place, Queued, answer};
 
 /// The most bytes of one group.
 const GROUP_BYTES: usize = 8 << 20;
-/// The most batches of one group. Readers wait while a group is applied to the index, some microseconds for each row.
+/// The most batches of one group. Readers wait while a group is shown, less than a microsecond for each row.
 const GROUP_BATCHES: usize = 1024;
+/// The most rows that are put into the index while readers wait, some microseconds for each.
+pub(crate) const SLICE: usize = 128;
+/// After so long without work, rows are put into the index.
+const REST: Duration = Duration::from_secs(1);
 
 /// The end of the journal.
 pub(crate) struct Tail {
@@ -39,15 +47,12 @@ enum Refusal {
 pub(crate) fn run(core: &Core, mut tail: Tail) {
     let mut buffer = Vec::new();
     loop {
-        let group = {
-            let mut queue = core.queue.lock();
-            while queue.is_empty() && matches!(queue.phase, Phase::Running) {
-                core.work.wait(&mut queue);
-            }
-            if matches!(queue.phase, Phase::Failed(_)) {
+        let group = match next(core) {
+            Ok(group) => group,
+            Err(error) => {
+                core.fail(error);
                 return;
             }
-            queue.take(GROUP_BYTES, GROUP_BATCHES)
         };
         if group.is_empty() {
             return;
@@ -60,6 +65,10 @@ pub(crate) fn run(core: &Core, mut tail: Tail) {
                 answer(group, &Ok(()));
                 if core.segments.lock().wants_snapshot(&core.options) {
                     core.look_after();
+                }
+                if let Err(error) = make_room(core) {
+                    core.fail(error);
+                    return;
                 }
             }
             Err(Refusal::NoSpace) => {
@@ -78,6 +87,32 @@ pub(crate) fn run(core: &Core, mut tail: Tail) {
         buffer.clear();
         buffer.shrink_to(GROUP_BYTES / 4);
     }
+}
+
+/// Waits for the next group; an empty one is the end. Where none comes for a while, the index is brought up to date.
+fn next(core: &Core) -> Result<Vec<Queued>, Error> {
+    let mut queue = core.queue.lock();
+    let mut rest = REST;
+    while queue.is_empty() && matches!(queue.phase, Phase::Running) {
+        if core.table.read().is_settled() {
+            core.work.wait(&mut queue);
+        } else if core.work.wait_for(&mut queue, rest).timed_out() {
+            MutexGuard::unlocked(&mut queue, || core.table.write().spill(SLICE))?;
+            rest = Duration::ZERO;
+        }
+    }
+    Ok(match queue.phase {
+        Phase::Failed(_) => Vec::new(),
+        _ => queue.take(GROUP_BYTES, GROUP_BATCHES),
+    })
+}
+
+/// Puts rows into the index until there is room for more.
+fn make_room(core: &Core) -> Result<(), Error> {
+    while core.table.read().is_full() {
+        core.table.write().spill(SLICE)?;
+    }
+    Ok(())
 }
 
 fn write(core: &Core, tail: &mut Tail, group: &[Queued], buffer: &mut Vec<u8>) -> Result<(), Refusal> {

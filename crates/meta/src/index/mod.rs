@@ -1,17 +1,21 @@
 //! The index of the journal: ordered rows that can always be rebuilt, and so are never the truth.
+//!
+//! What has just become durable is kept in memory over the index ([`Recent`]) and put into it later, a few rows at a time:
+//! a row that is overwritten or removed soon never reaches it, and readers wait for no tree.
 
 mod btree;
+mod recent;
 mod sled_tree;
-
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 pub(crate) use btree::{BTree, bounds};
+use recent::Recent;
 pub(crate) use sled_tree::SledTree;
 
 use crate::batch::Located;
 use crate::error::Error;
+use crate::overlay::lay_over;
 use crate::store::{MAX_PAGE, Row};
 
 /// The first key that a caller may use; what lies before is the store's own.
@@ -108,16 +112,22 @@ fn row_hash(key: &[u8], value: &[u8]) -> u128 {
     u128::from_be_bytes(first)
 }
 
-/// An index with the mark of how far it has come.
+/// An index with the mark of how far it has come, and the durable rows that are not in it yet.
 pub(crate) struct Table {
     index: Box<dyn Index>,
+    /// What the index's own rows add up to.
     mark: Mark,
+    recent: Recent,
+    /// The bytes of recent rows above which some have to be put into the index.
+    room: usize,
+    /// The seq up to which readers see everything.
+    applied: u64,
     audit: Option<Audit>,
     /// Why nothing may be read: the table was closed, or a change stopped half way.
     shut: Option<Error>,
 }
 
-/// A walk over all rows that sums them, while rows go on to change.
+/// A walk over all rows of the index that sums them, while rows go on to change.
 struct Audit {
     /// Every row before it is in the sum.
     cursor: Bytes,
@@ -133,18 +143,27 @@ pub(crate) enum Audited {
 }
 
 impl Table {
-    pub(crate) fn new(index: Box<dyn Index>) -> Result<Self, Error> {
+    /// Takes an index, and the bytes of rows that may wait to be put into it.
+    pub(crate) fn new(index: Box<dyn Index>, room: usize) -> Result<Self, Error> {
         let mark = index.mark()?.unwrap_or_default();
-        Ok(Self { index, mark, audit: None, shut: None })
+        let (recent, applied) = (Recent::default(), mark.applied);
+        Ok(Self { index, mark, recent, room, applied, audit: None, shut: None })
     }
 
     /// Makes the table of a map in memory.
-    pub(crate) fn in_memory(index: BTree) -> Self {
-        Self { index: Box::new(index), mark: Mark::default(), audit: None, shut: None }
+    pub(crate) fn in_memory(index: BTree, room: usize) -> Self {
+        let (mark, recent) = (Mark::default(), Recent::default());
+        Self { index: Box::new(index), mark, recent, room, applied: 0, audit: None, shut: None }
     }
 
+    /// What the rows of the index add up to; they are all rows once nothing is left to [spill](Table::spill).
     pub(crate) fn mark(&self) -> Mark {
         self.mark
+    }
+
+    /// The seq up to which readers see everything.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied
     }
 
     fn readable(&self) -> Result<(), Error> {
@@ -153,34 +172,66 @@ impl Table {
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         self.readable()?;
-        if key < FIRST { Ok(None) } else { self.index.get(key) }
+        match self.recent.get(key) {
+            Some(value) => Ok(value.clone()),
+            None if key < FIRST => Ok(None),
+            None => self.index.get(key),
+        }
     }
 
     pub(crate) fn page(&self, span: Span<'_>, order: Order, limit: usize) -> Result<Vec<Row>, Error> {
         self.readable()?;
-        if span.is_empty() || limit == 0 { Ok(Vec::new()) } else { self.index.page(span, order, limit.min(MAX_PAGE)) }
+        let limit = limit.min(MAX_PAGE);
+        if span.is_empty() || limit == 0 {
+            return Ok(Vec::new());
+        }
+        if self.recent.is_empty() {
+            return self.index.page(span, order, limit);
+        }
+        let below = |span: Span<'_>, limit| self.index.page(span, order, limit);
+        lay_over(below, |span| self.recent.range(span), span, order, limit)
     }
 
-    /// Applies a group of batches; readers are kept out by whoever owns the table. If it fails half way, also by a panic,
-    /// nobody reads from the table any more.
+    /// Shows a group of batches to readers, who are kept out meanwhile by whoever owns the table. They are not in the
+    /// index yet.
     pub(crate) fn apply<'a>(&mut self, group: impl Iterator<Item = &'a Located>, applied: u64) -> Result<(), Error> {
         self.readable()?;
-        let mut changes: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
+        // Should it panic, nobody reads half a group.
+        self.shut = Some(Error::damaged("index", 0, "a group was applied in part").fatal());
         for batch in group {
             for (key, value) in &batch.operations {
-                changes.insert(key, value.as_deref());
+                self.recent.put(key.clone(), value.clone());
             }
         }
-        self.shut = Some(Error::damaged("index", 0, "a group was applied in part").fatal());
-        for (key, value) in changes {
-            self.set(key, value)?;
-        }
-        self.finish(applied)?;
+        self.applied = applied;
         self.shut = None;
         Ok(())
     }
 
-    /// Sets one row while an index is rebuilt; [`Table::finish`] ends it.
+    /// Whether rows have to be put into the index before more come.
+    pub(crate) fn is_full(&self) -> bool {
+        self.recent.bytes() > self.room
+    }
+
+    /// Whether the index has all rows.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.recent.is_empty()
+    }
+
+    /// Puts up to so many recent rows into the index. If it fails half way, also by a panic, nobody reads from the table any
+    /// more.
+    pub(crate) fn spill(&mut self, rows: usize) -> Result<(), Error> {
+        self.readable()?;
+        self.shut = Some(Error::damaged("index", 0, "rows were put into it in part").fatal());
+        for _ in 0..rows {
+            let Some((key, value)) = self.recent.pop() else { break };
+            self.set(&key, value.as_deref())?;
+        }
+        self.shut = None;
+        Ok(())
+    }
+
+    /// Sets one row of the index while it is rebuilt; [`Table::finish`] ends it.
     pub(crate) fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
         let old = self.index.set(key, value)?;
         let audited = self.audit.as_mut().filter(|audit| key < &*audit.cursor).map(|audit| &mut audit.found);
@@ -195,8 +246,9 @@ impl Table {
         Ok(())
     }
 
+    /// Notes in the index that it has every row up to a seq.
     pub(crate) fn finish(&mut self, applied: u64) -> Result<(), Error> {
-        self.mark.applied = applied;
+        (self.applied, self.mark.applied) = (applied, applied);
         self.index.set_mark(self.mark)
     }
 
@@ -223,8 +275,9 @@ impl Table {
         }
     }
 
-    /// Reads every row and tells whether they are what was applied.
+    /// Puts all rows into the index, reads them and tells whether they are what was applied.
     pub(crate) fn adds_up(&mut self) -> Result<bool, Error> {
+        self.spill(usize::MAX)?;
         self.begin_audit();
         loop {
             if let Audited::Done(good) = self.audit_page()? {
@@ -233,10 +286,13 @@ impl Table {
         }
     }
 
-    /// Closes the index; whoever reads from now on is told so.
-    pub(crate) fn close(&mut self) -> Result<(), Error> {
+    /// Puts all rows into the index and closes it; whoever reads from now on is told so. Gives the mark that the index has
+    /// then.
+    pub(crate) fn close(&mut self) -> Result<Mark, Error> {
+        let settled = self.spill(usize::MAX).and_then(|()| self.finish(self.applied));
         self.shut.get_or_insert(Error::Closed);
-        self.index.close()
+        self.index.close()?;
+        settled.map(|()| self.mark)
     }
 }
 
@@ -254,7 +310,7 @@ mod tests {
 
     #[test]
     fn an_audit_adds_up_while_rows_change_behind_and_before_it() {
-        let mut table = Table::in_memory(BTree::default());
+        let mut table = Table::in_memory(BTree::default(), 0);
         for n in 0..5000_u32 {
             table.set(&[&b"k"[..], &n.to_be_bytes()].concat(), Some(b"v")).unwrap();
         }

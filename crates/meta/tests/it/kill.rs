@@ -12,7 +12,13 @@ use rand_chacha::ChaCha8Rng;
 const DIR: &str = "QUICS_META_KILL_DIR";
 
 fn options() -> Options {
-    Options { segment_size: 16 << 10, snapshot_after: 64 << 10, cache: 4 << 20, ..Options::default() }
+    Options {
+        segment_size: 16 << 10,
+        snapshot_after: 64 << 10,
+        cache: 4 << 20,
+        recent_bytes: 4 << 10,
+        ..Options::default()
+    }
 }
 
 /// The rows that batch `seq` writes; a batch that is half there shows in them.
