@@ -14,6 +14,10 @@ use crate::{Error, Mover, WallTime, resolve};
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks for contents that have to be moved.
 const MOVE: Duration = Duration::from_secs(2);
+/// Commits between two such looks with which the service counts as busy: then moving waits …
+const BUSY: u64 = 256;
+/// … until so many segments of the journal wait.
+const WAITING: usize = 8;
 /// Between two rounds of writing acknowledgements, pruning and expiring.
 const TIDY: Duration = Duration::from_secs(60);
 /// Steps of one kind in one round.
@@ -38,17 +42,24 @@ pub(crate) async fn look(service: Arc<Service>) -> Result<(), Error> {
     }
 }
 
-/// Moves small contents out of journal segments until shutdown.
+/// Moves small contents out of journal segments until shutdown, when the service has little else to do or too many wait.
 ///
 /// # Errors
 /// Those after which the service has to end; a full disk is not one of them.
 pub(crate) async fn move_contents(service: Arc<Service>) -> Result<(), Error> {
     let mut mover = Mover::new(service.contents().clone());
     let mut ticks = ticks(MOVE);
+    let meta = service.ledger.meta().clone();
+    let mut before = meta.applied();
     loop {
         tokio::select! {
             () = service.shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
+        }
+        let commits = meta.applied().saturating_sub(before);
+        before = meta.applied();
+        if commits >= BUSY && meta.draining(WAITING).len() < WAITING {
+            continue;
         }
         loop {
             if service.shutdown.is_cancelled() {
