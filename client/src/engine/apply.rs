@@ -16,6 +16,8 @@ use crate::folder::{Kind, Op, Outcome, RelPath, Source, Spot, Stat};
 const SUBJECTS_PER_STEP: usize = 8192;
 /// Subjects that could not be done now, before a step gives up looking for ones that can.
 const DEFERRED_PER_STEP: usize = 256;
+/// Proposals for which there was no room, before a step gives up: what comes next waits for the same verdicts.
+const CROWDED_PER_STEP: usize = 8;
 /// Bytes that are written in one batch.
 const BATCH_BYTES: usize = 16 << 20;
 /// After a look at what was not as expected, the plan is made anew.
@@ -77,6 +79,8 @@ struct Batch {
     incoming: HashSet<Name>,
     bytes: usize,
     deferred: Vec<Subject>,
+    /// How many of them are proposals for which there was no room.
+    crowded: usize,
 }
 
 impl Batch {
@@ -113,7 +117,7 @@ impl Engine {
         let mut batch = Batch::default();
         for _ in 0..SUBJECTS_PER_STEP {
             let full = batch.ops.len() >= self.config.batch || batch.bytes >= BATCH_BYTES;
-            if full || batch.deferred.len() >= DEFERRED_PER_STEP {
+            if full || batch.deferred.len() >= DEFERRED_PER_STEP || batch.crowded >= CROWDED_PER_STEP {
                 break;
             }
             let Some(subject) = self.trees.next_subject() else { break };
@@ -140,6 +144,7 @@ impl Engine {
             Step::Propose { proposal, node } => {
                 if !self.propose(subject, *proposal, node) {
                     batch.deferred.push(subject);
+                    batch.crowded += 1;
                 }
             }
             Step::Hash { node } => self.hash(node),

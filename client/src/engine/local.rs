@@ -104,9 +104,11 @@ impl Engine {
         if self.look.scanning && !self.check_folder() {
             return;
         }
-        for _ in 0..PATHS_PER_STEP {
-            let Some(path) = self.look.paths.pop_first() else { break };
-            self.look_at_path(&path);
+        let mut looked = 0;
+        while looked < PATHS_PER_STEP
+            && let Some(first) = self.look.paths.pop_first()
+        {
+            looked += self.look_at_paths(first, PATHS_PER_STEP - looked);
         }
         let mut batch = Vec::new();
         while batch.len() < DIRECTORIES_PER_STEP {
@@ -181,30 +183,49 @@ impl Engine {
         }
     }
 
-    fn look_at_path(&mut self, path: &RelPath) {
-        let Some((parent, name)) = self.resolve(path) else {
+    /// Looks at a path, and at those that follow it in the same directory: at most `limit` of them, which it counts.
+    fn look_at_paths(&mut self, first: RelPath, limit: usize) -> usize {
+        let Some((parent, name)) = self.resolve(&first) else {
             // Its directory is not known: the nearest known one above is listed.
-            let above = self.nearest(path);
+            let above = self.nearest(&first);
             self.look.queue(above, false);
-            return;
+            return 1;
         };
-        if self.filter.touched(path) {
+        let Some(dir) = self.path_of(parent) else { return 1 };
+        let (mut paths, mut names) = (vec![first], vec![name]);
+        while paths.len() < limit
+            && let Some(next) = self.look.paths.first()
+            && let Some(name) = next.name_in(&dir)
+        {
+            names.push(name);
+            paths.extend(self.look.paths.pop_first());
+        }
+        let stats = self.folder.stat_many(&dir, &names);
+        let looked = paths.len();
+        for ((path, name), stat) in paths.into_iter().zip(names).zip(stats) {
+            self.looked_at(parent, name, path, stat);
+        }
+        self.trees.bind();
+        looked
+    }
+
+    /// Takes in what a look at one path showed.
+    fn looked_at(&mut self, parent: NodeId, name: Name, path: RelPath, stat: io::Result<Option<Stat>>) {
+        if self.filter.touched(&path) {
             self.rescan();
         }
         if std::str::from_utf8(name.as_bytes()).is_err() {
             self.look.queue(parent, false); // what a name cannot be is told by its directory's listing
             return;
         }
-        let Some(dir) = self.path_of(parent) else { return };
-        let spot = Spot { dir, name: name.clone() };
-        match self.folder.stat(&spot) {
+        match stat {
             Ok(Some(stat)) => {
-                if self.filter.ignored(path, stat.kind.is_a_directory()) {
+                if self.filter.ignored(&path, stat.kind.is_a_directory()) {
                     return;
                 }
-                self.see(parent, name, path.clone(), stat, false);
+                self.see(parent, name.clone(), path, stat, false);
                 if stat.kind == Kind::Directory
-                    && let Some(node) = self.trees.child(parent, &spot.name)
+                    && let Some(node) = self.trees.child(parent, &name)
                 {
                     self.look.queue(node, false);
                 }
@@ -214,9 +235,8 @@ impl Engine {
                     self.vanished(node);
                 }
             }
-            Err(error) => self.problem(path, format!("cannot be looked at: {error}")),
+            Err(error) => self.problem(&path, format!("cannot be looked at: {error}")),
         }
-        self.trees.bind();
     }
 
     /// The directory node and the name that a path stands for, if the directory is known.

@@ -169,6 +169,8 @@ pub struct Engine {
     problems: BTreeMap<RelPath, String>,
     /// Entries that have conflict records in the store.
     conflicted: HashSet<EntryId>,
+    /// Entries that have records of what was settled, or of a revert, in the store.
+    settled: HashSet<EntryId>,
     hold: hold::Holds,
     paused: bool,
     fenced: bool,
@@ -218,6 +220,7 @@ impl Engine {
             resting: HashSet::new(),
             problems: BTreeMap::new(),
             conflicted,
+            settled: loaded.settled,
             hold: hold::Holds::default(),
             paused: false,
             fenced: false,

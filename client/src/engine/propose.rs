@@ -28,6 +28,14 @@ struct Flight {
     stat: Option<Stat>,
 }
 
+impl Flight {
+    /// What is not looked at as long as there is no verdict.
+    fn subjects(&self) -> impl Iterator<Item = Subject> + use<> {
+        let made = if let Proposal::Create { id, .. } = &self.proposal { Some(Subject::Entry(*id)) } else { None };
+        [Some(self.subject), made].into_iter().flatten()
+    }
+}
+
 /// The proposals under way.
 #[derive(Debug)]
 pub(super) struct Flights {
@@ -173,8 +181,10 @@ impl Engine {
         let seq = self.flights.next_seq;
         self.flights.next_seq += 1;
         self.flights.bytes += inline.as_ref().map_or(0, Bytes::len);
-        self.flights.flights.insert(seq, Flight { proposal, inline, subject, node, stat });
-        self.busy.insert(subject);
+        let flight = Flight { proposal, inline, subject, node, stat };
+        // What the feed tells of an entry that is being made waits for the verdict.
+        self.busy.extend(flight.subjects());
+        self.flights.flights.insert(seq, flight);
         self.send(seq);
         true
     }
@@ -228,8 +238,7 @@ impl Engine {
         }
         let Some(flight) = self.flights.flights.remove(&seq) else { return };
         self.flights.bytes -= flight.inline.as_ref().map_or(0, Bytes::len);
-        self.busy.remove(&flight.subject);
-        self.trees.put_back(flight.subject);
+        self.landed(&flight);
         self.persist.meta = true;
         let node = flight.node.filter(|node| self.trees.node(*node).is_some());
         self.take((incarnation, seq), &flight.proposal, &verdict, node, flight.stat);
@@ -250,6 +259,14 @@ impl Engine {
             Verdict::Refused(why) => self.refused(flight.subject, *why),
             Verdict::Held { by } => self.held(flight.subject, by),
             _ => {}
+        }
+    }
+
+    /// What waited for a verdict is looked at again.
+    fn landed(&mut self, flight: &Flight) {
+        for subject in flight.subjects() {
+            self.busy.remove(&subject);
+            self.trees.put_back(subject);
         }
     }
 
@@ -310,8 +327,7 @@ impl Engine {
         // It has to be read anew, from the beginning; the server has stored no verdict for this seq.
         let Some(flight) = self.flights.flights.remove(&seq) else { return };
         self.flights.bytes -= flight.inline.as_ref().map_or(0, Bytes::len);
-        self.busy.remove(&flight.subject);
-        self.trees.put_back(flight.subject);
+        self.landed(&flight);
         if let Some(node) = node
             && let Some(stat) = self.stats.get(&node).copied()
         {

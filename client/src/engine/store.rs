@@ -33,6 +33,8 @@ pub(super) struct Persist {
 pub(super) struct Loaded {
     pub(super) trees: Trees,
     pub(super) agreed: HashMap<EntryId, Agreed>,
+    /// Entries that have records of what was settled, or of a revert.
+    pub(super) settled: HashSet<EntryId>,
     pub(super) cursor: Option<Cursor>,
     pub(super) incarnation: u64,
     pub(super) recorded: (u64, u64),
@@ -42,7 +44,7 @@ pub(super) struct Loaded {
 pub(super) fn load(config: &Config, store: &dyn MetaStore) -> Result<Loaded, Error> {
     let mut trees = Trees::new(config.device);
     let mut agreed = HashMap::new();
-    let mut nameless = Vec::new();
+    let (mut nameless, mut with_settled) = (Vec::new(), HashSet::new());
     let mut conflicts: BTreeMap<EntryId, Conflict> = BTreeMap::new();
     let meta = match store.get(&record::key(config.root, b'm', &[]))? {
         Some(value) => record::Meta::decode(value).map_err(|_| Error::Record { what: "meta record" })?,
@@ -86,10 +88,12 @@ pub(super) fn load(config: &Config, store: &dyn MetaStore) -> Result<Loaded, Err
     }
     each(config, store, b's', |key, value| {
         let role = if key.get(34) == Some(&1) { CandidateRole::New } else { CandidateRole::Own };
+        with_settled.insert(entry(key)?);
         trees.set_settled(entry(key)?, role, Some(record::to_settled(&value)?));
         Ok(())
     })?;
     each(config, store, b'v', |key, _| {
+        with_settled.insert(entry(key)?);
         trees.set_revert(entry(key)?, true);
         Ok(())
     })?;
@@ -97,6 +101,7 @@ pub(super) fn load(config: &Config, store: &dyn MetaStore) -> Result<Loaded, Err
     Ok(Loaded {
         trees,
         agreed,
+        settled: with_settled,
         cursor: meta.cursor.map(Into::into),
         incarnation: meta.incarnation,
         recorded: (meta.recorded_incarnation, meta.recorded_seq),
@@ -269,19 +274,32 @@ impl Engine {
             self.agreed.remove(&id);
             batch.delete(key(b'b'));
         }
-        if self.trees.reverts(id) {
-            batch.put(key(b'v'), Bytes::new())
+        self.save_settled(id, batch);
+        self.save_conflict(id, batch)
+    }
+
+    fn save_settled(&mut self, id: EntryId, batch: &mut Batch) {
+        let root = self.config.root;
+        let settled = [CandidateRole::Own, CandidateRole::New].map(|role| self.trees.settled(id, role));
+        let reverts = self.trees.reverts(id);
+        let any = reverts || settled.iter().any(Option::is_some);
+        let had_any = if any { !self.settled.insert(id) } else { self.settled.remove(&id) };
+        if !any && !had_any {
+            return; // as nearly always: nothing is there to be removed
+        }
+        let key = record::key(root, b'v', &[id.as_bytes()]);
+        if reverts {
+            batch.put(key, Bytes::new())
         } else {
-            batch.delete(key(b'v'))
+            batch.delete(key)
         };
-        for (number, role) in [(0u8, CandidateRole::Own), (1, CandidateRole::New)] {
+        for (number, settled) in (0u8..).zip(settled) {
             let key = record::key(root, b's', &[id.as_bytes(), &[number]]);
-            match self.trees.settled(id, role) {
+            match settled {
                 Some(settled) => batch.put(key, record::of_settled(settled)),
                 None => batch.delete(key),
             };
         }
-        self.save_conflict(id, batch)
     }
 
     fn save_conflict(&mut self, id: EntryId, batch: &mut Batch) -> Result<(), Error> {
