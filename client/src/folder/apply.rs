@@ -31,7 +31,7 @@ use super::{
     Kind, Op, Outcome, RelPath, Spot, Stat, beneath, displaced, fault,
     stage::{self, Staged},
     touched::Touched,
-    tree::Tree,
+    tree::{Tree, same},
     unit,
 };
 
@@ -84,13 +84,6 @@ fn sync_staged(tree: &Tree, staged: &[Option<io::Result<Staged>>], few: bool) ->
         return Ok(fs::syncfs(&tree.stage)?);
     }
     all.filter_map(|staged| staged.file.as_ref()).try_for_each(File::sync_all)
-}
-
-fn same(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
 }
 
 /// Whether something is what was expected: of a directory kind and inode count, otherwise what [`Stat::same_content`]

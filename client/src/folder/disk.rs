@@ -1,8 +1,8 @@
 //! The real folder, on Linux.
 
 use std::{
-    io::{self, Read},
-    os::fd::OwnedFd,
+    io,
+    os::{fd::OwnedFd, unix::fs::FileExt},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,11 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use quics_types::{Mtime, RootId, limits};
+use quics_types::{Mtime, Name, RootId, limits};
 use rustix::{fs, io::Errno};
 
 use super::{
-    Abilities, Body, Error, Folder, Identity, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath,
+    Abilities, Body, Error, Folder, Identity, Kind, Listing, Op, Outcome, RelPath, Spot, Stat, apply, beneath,
     marker::FileSystem,
     setup::{open_path, open_tree, read_marker, recover},
     tree::{OWN, Tree},
@@ -91,18 +91,36 @@ impl Folder for Disk {
         self.tree.stat(at)
     }
 
+    fn stat_many(&mut self, dir: &RelPath, names: &[Name]) -> Vec<io::Result<Option<Stat>>> {
+        let looked = self.tree.look_many(dir, names.iter()).zip(names);
+        let through = |(stat, name): (_, &Name)| match stat {
+            // It may be a unit.
+            Ok(Some(Stat { kind: Kind::Directory, .. })) => {
+                self.tree.stat(&Spot { dir: dir.clone(), name: name.clone() })
+            }
+            other => other,
+        };
+        looked.map(through).collect()
+    }
+
     fn read_small(&mut self, at: &Spot) -> io::Result<Option<(Bytes, Stat)>> {
-        let Some((file, before)) = self.tree.open(at)? else { return Ok(None) };
+        let dir = match self.tree.dir(&at.dir) {
+            Err(error) if beneath::is_gone(&error) => return Ok(None),
+            other => other?,
+        };
+        let Some((file, before)) = beneath::open_file(&dir, &at.name, self.tree.dev)? else { return Ok(None) };
         if before.size > limits::INLINE_BYTES as u64 {
             return Ok(None);
         }
-        let mut bytes = Vec::with_capacity(before.size as usize + 1);
-        (&file).take(before.size + 1).read_to_end(&mut bytes)?;
+        let mut bytes = vec![0; before.size as usize];
+        match file.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        }
         let after = self.tree.look_at(&file)?;
         // The name has to lead to it still: a file that was replaced is not what is at the spot.
-        let there = self.tree.look(at)?;
-        let settled = bytes.len() as u64 == before.size && after == before;
-        Ok((settled && there == Some(after)).then(|| (bytes.into(), after)))
+        let there = beneath::look(&dir, at.name.as_bytes(), self.tree.dev)?;
+        Ok((after == before && there == Some(after)).then(|| (bytes.into(), after)))
     }
 
     fn read_link(&mut self, at: &Spot) -> io::Result<Bytes> {

@@ -79,6 +79,13 @@ impl RelPath {
         Self(bytes.to_vec())
     }
 
+    /// The name of this path if it is a member of `dir`; `None` also for one below a member.
+    pub(crate) fn name_in(&self, dir: &RelPath) -> Option<Name> {
+        let rest = self.0.strip_prefix(&dir.0[..])?;
+        let name = if dir.is_root() { rest } else { rest.strip_prefix(b"/")? };
+        if name.contains(&b'/') { None } else { Name::new(Bytes::copy_from_slice(name)).ok() }
+    }
+
     /// Whether this is `dir` or lies below it.
     pub fn is_within(&self, dir: &RelPath) -> bool {
         match self.0.strip_prefix(&dir.0[..]) {
@@ -388,6 +395,11 @@ pub trait Folder: Send {
     /// # Errors
     /// When it cannot be looked at.
     fn stat(&mut self, at: &Spot) -> io::Result<Option<Stat>>;
+
+    /// Looks at several names in one directory; in the order asked.
+    fn stat_many(&mut self, dir: &RelPath, names: &[Name]) -> Vec<io::Result<Option<Stat>>> {
+        names.iter().map(|name| self.stat(&Spot { dir: dir.clone(), name: name.clone() })).collect()
+    }
 
     /// Reads a file of at most [`quics_types::limits::INLINE_BYTES`] together with its stat before and after (they
     /// agree). `None` when it changed, grew or vanished meanwhile.

@@ -164,6 +164,20 @@ impl Tree {
         }
     }
 
+    /// Looks at several names in one directory, in the order given.
+    pub(crate) fn look_many<'a>(
+        &self,
+        dir: &RelPath,
+        names: impl Iterator<Item = &'a Name>,
+    ) -> impl Iterator<Item = io::Result<Option<Stat>>> {
+        let dir = self.dir(dir);
+        names.map(move |name| match &dir {
+            Ok(dir) => beneath::look(dir, name.as_bytes(), self.dev),
+            Err(error) if beneath::is_gone(error) => Ok(None),
+            Err(error) => Err(same(error)),
+        })
+    }
+
     /// Looks at an open file.
     ///
     /// # Errors
@@ -213,6 +227,14 @@ impl Tree {
             return !super::stage::is_staged_name(at.name.as_bytes());
         }
         !own(at.name.as_bytes()) && !at.dir.as_bytes().split(|b| *b == b'/').any(own)
+    }
+}
+
+/// The same error once more.
+pub(super) fn same(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

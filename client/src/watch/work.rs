@@ -51,6 +51,8 @@ pub(super) struct Work<F> {
     visits: Vec<Visit>,
     /// An overflow is to be reported when everything was gone through.
     overflow: bool,
+    /// What came to which paths; to be looked at.
+    arrived: Vec<(What, RelPath, Spot)>,
     /// A path was left, and the one that was moved to has not been named yet.
     moving: bool,
 }
@@ -78,6 +80,7 @@ impl<F: FnMut(Seen)> Work<F> {
             lost: Lost::default(),
             visits: Vec::new(),
             overflow: false,
+            arrived: Vec::new(),
             moving: false,
         }
     }
@@ -154,6 +157,7 @@ impl<F: FnMut(Seen)> Work<F> {
                 Err(_) => self.moving = false,
             }
         }
+        self.look_at_arrived();
     }
 
     fn take(&mut self, hint: Hint) {
@@ -182,16 +186,34 @@ impl<F: FnMut(Seen)> Work<F> {
         let urgency = match what {
             What::Written => Urgency::Writing,
             What::File | What::Left | What::Other => Urgency::Settled,
-            What::Made | What::Came => match self.tree.look(&spot) {
-                Ok(Some(stat)) if stat.kind == Kind::Directory => return self.came(path),
-                Ok(Some(_)) if (self.skip)(&path, false) => return,
-                // Nobody closes a link after it was made, nor the second name of a file.
-                Ok(Some(stat)) if what == What::Made && stat.kind == Kind::File && stat.links == 1 => Urgency::Made,
-                // It is gone again, or the scan says what is wrong with it.
-                _ => Urgency::Settled,
-            },
+            What::Made | What::Came => return self.arrived.push((what, path, spot)),
         };
         self.touch(path, urgency);
+    }
+
+    /// Looks at what came since the last time; neighbours together, for a directory may get thousands at once.
+    fn look_at_arrived(&mut self) {
+        let (arrived, tree) = (std::mem::take(&mut self.arrived), self.tree.clone());
+        for group in arrived.chunk_by(|(_, _, one), (_, _, next)| one.dir == next.dir) {
+            let Some((_, _, Spot { dir, .. })) = group.first() else { continue };
+            let stats = tree.look_many(dir, group.iter().map(|(_, _, spot)| &spot.name));
+            for ((what, path, _), stat) in group.iter().zip(stats) {
+                let urgency = match stat {
+                    Ok(Some(stat)) if stat.kind == Kind::Directory => {
+                        self.came(path.clone());
+                        continue;
+                    }
+                    Ok(Some(_)) if (self.skip)(path, false) => continue,
+                    // Nobody closes a link after it was made, nor the second name of a file.
+                    Ok(Some(stat)) if *what == What::Made && stat.kind == Kind::File && stat.links == 1 => {
+                        Urgency::Made
+                    }
+                    // It is gone again, or the scan says what is wrong with it.
+                    _ => Urgency::Settled,
+                };
+                self.touch(path.clone(), urgency);
+            }
+        }
     }
 
     /// A directory is at this path that was not there.
