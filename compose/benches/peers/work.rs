@@ -97,10 +97,9 @@ fn rounds(
         for (contestant, row) in all.iter_mut().zip(&mut rows) {
             let source = contestant.source().to_owned();
             let before = contestant.processor_time();
-            let begun = Instant::now();
             let names = change(&source, round)?;
-            // What a move or a prepared file costs the one who makes it is no part of the way; see `change`.
-            let since = if names.len() > 1 { begun } else { Instant::now() };
+            // It ends with a rename, of what was prepared beside the folder: preparing is no part of the way.
+            let since = Instant::now();
             contestant.carry()?;
             let carried = until_shown(contestant.as_ref(), &names, since)?;
             row.times.push(carried.whole);

@@ -13,8 +13,9 @@
 //!
 //! ```text
 //! submit: judge preconditions against index + queued batches, give seq and place, lay over      (microseconds)
-//! writer: write the group's frames -> fdatasync -> apply to the index with the seq -> acknowledge
-//! readers (`get`, `range`): the index, so only what is durable; `latest_*`: the index with the queued batches over it
+//! writer: write the group's frames -> fdatasync -> lay its rows over the index -> acknowledge
+//!         nothing to do for a second, or too many rows over the index: put them into it, a few at a time
+//! readers (`get`, `range`): the index with those rows, so only what is durable; `latest_*`: with the queued batches too
 //! upkeep: snapshot of the index (synced, read back) -> drop the segments that it covers and whose blobs were released
 //! ```
 //!
