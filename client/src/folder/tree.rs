@@ -220,13 +220,16 @@ impl Tree {
         }
     }
 
-    /// Whether a user's entry may be at this spot: nothing of the private directory but parked entries.
+    /// Whether a user's entry may be at this spot: nothing of the private directory but parked entries, and what is in
+    /// them.
     pub(super) fn allowed(at: &Spot) -> bool {
         let own = |name: &[u8]| name == OWN.as_bytes();
-        if at.dir == RelPath::stage() {
-            return !super::stage::is_staged_name(at.name.as_bytes());
+        let mut names = at.dir.as_bytes().split(|b| *b == b'/').chain([at.name.as_bytes()]);
+        if at.dir.is_within(&RelPath::stage()) {
+            let parked = names.nth(RelPath::stage().as_bytes().split(|b| *b == b'/').count());
+            return parked.is_some_and(|name| !super::stage::is_staged_name(name)) && !names.any(own);
         }
-        !own(at.name.as_bytes()) && !at.dir.as_bytes().split(|b| *b == b'/').any(own)
+        !names.any(own)
     }
 }
 

@@ -139,6 +139,31 @@ fn entries_are_parked_out_of_sight_and_come_back() {
 }
 
 #[test]
+fn what_is_in_a_parked_directory_is_made_replaced_moved_and_removed_as_elsewhere() {
+    let (place, mut disk) = folder();
+    all_done(&disk.apply(&[make_dir("d"), make_dir("d/old"), make("d/f", "1")]));
+    let id = "0af3".repeat(8);
+    let parked = quics_client::folder::Spot { dir: RelPath::stage(), name: name(&id) };
+    let expected = stat(&mut disk, "d");
+    all_done(&disk.apply(&[Op::Move { from: spot("d"), expected, to: parked }]));
+    let below = |path: &str| spot(&format!(".quics/stage/{id}/{path}"));
+    let (old, file) = (disk.stat(&below("old")).unwrap().unwrap(), disk.stat(&below("f")).unwrap().unwrap());
+    let ops = [
+        Op::Remove { at: below("old"), expected: old },
+        Op::ReplaceWithFile { at: below("f"), expected: file, source: inline("2"), mode: 0o644, mtime: MTIME },
+        Op::MakeDir { at: below("new"), mode: 0o755 },
+        Op::MakeFile { at: below("new/g"), source: inline("3"), mode: 0o644, mtime: MTIME },
+    ];
+    all_done(&disk.apply(&ops));
+    let g = disk.stat(&below("new/g")).unwrap().unwrap();
+    all_done(&disk.apply(&[Op::Move { from: below("new/g"), expected: g, to: spot("g") }]));
+    assert_eq!(fs::read_to_string(place.path().join("g")).unwrap(), "3");
+    let staged = place.path().join(".quics/stage").join(&id);
+    assert_eq!(fs::read_to_string(staged.join("f")).unwrap(), "2");
+    assert!(!staged.join("old").exists() && staged.join("new").is_dir());
+}
+
+#[test]
 fn a_parked_entry_survives_a_restart_and_keeps_the_folder_from_being_given_up() {
     let (place, mut disk) = folder();
     all_done(&disk.apply(&[make("a", "1")]));
@@ -252,7 +277,8 @@ fn the_private_directory_is_out_of_reach() {
     fs::create_dir(place.path().join("d")).unwrap();
     let stage = |text: &str| quics_client::folder::Spot { dir: RelPath::stage(), name: name(text) };
     let mut spots = vec![spot(".quics"), spot(".quics/marker"), spot(".quics/incoming/x"), spot("d/.quics")];
-    spots.extend([stage("new-1"), stage("swap-1")]);
+    spots.extend([stage("new-1"), stage("swap-1"), spot(".quics/stage/new-1/x"), spot(".quics/stage/0af3/.quics")]);
+    spots.extend([spot(".quics/stage/0af3/.quics/x"), spot(".quics/staged/x"), spot("d/.quics/stage/0af3")]);
     for at in spots {
         let op = Op::MakeFile { at: at.clone(), source: inline("x"), mode: 0o644, mtime: MTIME };
         assert!(matches!(disk.apply(&[op])[0], Outcome::Failed(_)), "{at:?}");
