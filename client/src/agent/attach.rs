@@ -300,7 +300,7 @@ fn role(root: Option<registry::Root>, usual: Role) -> Role {
 
 /// Asks what this user may do with each root, and starts those anew of which the server says another thing than before.
 /// What cannot be asked now is asked with the next session.
-pub(super) async fn learn_roles(core: Arc<Core>) {
+pub(crate) async fn learn_roles(core: Arc<Core>) {
     let listed = match core.stop.run_until_cancelled(core.list_roots()).await {
         Some(Ok(listed)) => listed,
         Some(Err(error)) => {

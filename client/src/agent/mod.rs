@@ -49,6 +49,7 @@ pub(crate) mod view;
 pub(crate) mod wait;
 
 pub(crate) use self::core::Core;
+pub(crate) use attach::learn_roles;
 pub use error::Error;
 pub(crate) use root::Root;
 

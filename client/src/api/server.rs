@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{conflicts, listing};
-use crate::agent::{Root, Shared, wait};
+use crate::agent::conflicts::Error;
+use crate::agent::{Root, Shared, learn_roles, wait};
 use crate::engine::Event;
 
 /// The shortest time between two messages of `WatchStatus`.
@@ -214,14 +215,18 @@ impl AgentService for Api {
     ) -> Answer<api::ResolveConflictsResponse> {
         let request = request.into_inner();
         let root = conflicts::root(&self.core, &request.root_id)?;
-        Ok(Response::new(self.core.resolve(&root, request).await?))
+        let answered = self.core.resolve(&root, request).await;
+        self.learn_roles_after(&answered);
+        Ok(Response::new(answered?))
     }
 
     async fn undo_resolution(
         &self,
         request: Request<api::UndoResolutionRequest>,
     ) -> Answer<api::UndoResolutionResponse> {
-        Ok(Response::new(self.core.undo(&request.into_inner().resolution).await?))
+        let undone = self.core.undo(&request.into_inner().resolution).await;
+        self.learn_roles_after(&undone);
+        Ok(Response::new(undone?))
     }
 
     async fn list_resolutions(
@@ -290,6 +295,13 @@ impl AgentService for Api {
 }
 
 impl Api {
+    /// Has it asked anew what the user may do, where that was other than the agent thought.
+    fn learn_roles_after<T>(&self, answered: &Result<T, Error>) {
+        if let Err(Error::MayNotAnswer { .. }) = answered {
+            tokio::spawn(learn_roles(self.core.clone()));
+        }
+    }
+
     async fn set_paused(&self, path: &Path, paused: bool) -> Result<(), Status> {
         let roots = self.core.roots_at(path)?;
         let ids: Vec<RootId> = roots.iter().map(|root| root.id).collect();

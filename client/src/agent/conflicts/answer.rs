@@ -87,7 +87,10 @@ impl Core {
             }
             answered => answered,
         };
-        let response = answered.map_err(|status| Error::of_answer(self, root, &status))?.into_inner();
+        let response = match answered {
+            Ok(response) => response.into_inner(),
+            Err(status) => return Err(Error::of_answer(self, root, &status).await),
+        };
         let told = response.outcomes.iter().filter_map(|outcome| match &outcome.outcome {
             Some(Outcome::Closed(closed)) => closed.resolution.as_ref(),
             _ => None,

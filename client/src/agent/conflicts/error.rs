@@ -84,13 +84,17 @@ impl Error {
     }
 
     /// What a refusal of sync-svc means for an answer in this root.
-    pub(super) fn of_answer(core: &Core, root: &Root, status: &Status) -> Self {
+    pub(super) async fn of_answer(core: &Core, root: &Root, status: &Status) -> Self {
         if status.code() != Code::PermissionDenied || is_revoked(core) {
             return Self::of_call(core, status);
         }
         let entry = root.entry.lock().clone();
         let settings = core.desk.settings.lock().get(&root.id).cloned().unwrap_or_default();
-        let why = match (entry.role, settings.answerers()) {
+        // The role may have been changed just now.
+        let listed = core.list_roots().await.unwrap_or_default();
+        let now = listed.into_iter().find(|it| it.root_id == root.id.as_bytes().as_slice());
+        let role = now.and_then(|it| it.role().to_domain()).unwrap_or(entry.role);
+        let why = match (role, settings.answerers()) {
             (Role::Reader, _) => "you may only read it",
             (_, sync::Answerers::Owners) => "that is left to its owners",
             (_, sync::Answerers::Involved) => "that is left to those who have a side in it, and to owners",

@@ -62,12 +62,20 @@ impl Core {
             resolution_id: resolution.resolution_id.clone(),
             undo_id: Bytes::copy_from_slice(&undo),
         };
-        let response = match self.sync_client().undo_resolution(call(request)).await {
+        let mut client = self.sync_client();
+        let answered = match client.undo_resolution(call(request.clone())).await {
+            // It may have arrived: the same id makes the second one harmless.
+            Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) => {
+                client.undo_resolution(call(request)).await
+            }
+            answered => answered,
+        };
+        let response = match answered {
             Ok(response) => response.into_inner(),
             Err(status) if status.code() == Code::NotFound => {
                 return Err(Error::NoResolution { id: data_encoding::HEXLOWER.encode(&resolution.resolution_id) });
             }
-            Err(status) => return Err(Error::of_answer(self, &root, &status)),
+            Err(status) => return Err(Error::of_answer(self, &root, &status).await),
         };
         Ok(api::UndoResolutionResponse {
             undone: Some(listed),

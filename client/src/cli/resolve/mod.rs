@@ -45,6 +45,7 @@ Examples:
   quics resolve
   quics resolve ~/Documents/plan.odt --take mine
   quics resolve ~/Documents/plan.odt --take both --name plan-2.odt
+  quics resolve ~/Documents/plan.odt --take mine --revision 1042
   quics resolve --glob '*.lock' --take newest --dry-run
   quics resolve ~/notes.txt --take merged --tool 'meld $SERVER $MERGED $MINE'
   quics resolve --undo"
@@ -62,6 +63,9 @@ pub(super) struct Resolve {
     /// The side to take
     #[arg(long, value_name = "SIDE")]
     take: Option<String>,
+    /// Only the conflict that `quics conflicts --json` showed with this revision, and only while it is as it was then
+    #[arg(long, value_name = "N", requires = "path", requires = "take")]
+    revision: Option<u64>,
     /// With --take both: the second version's name
     #[arg(long, value_name = "NAME")]
     name: Option<PathBuf>,
@@ -138,6 +142,14 @@ impl Resolve {
         {
             // Says that there is none, or who answered it.
             found.push(conflicts::find(agent, path).await?);
+        }
+        if let Some(revision) = self.revision {
+            found.retain(|conflict| conflict.state.revision == revision);
+            if found.is_empty() {
+                return Err(Failure::new(format!(
+                    "no conflict has the revision {revision} any more: `quics conflicts --json` shows how it stands"
+                )));
+            }
         }
         Ok(found)
     }
