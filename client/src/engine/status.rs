@@ -1,7 +1,8 @@
 //! What the engine tells people: counts, problems, and why one path is not in sync.
 
+use bytes::Bytes;
 use quics_reconcile::{Conflict, Row, Subject, Value};
-use quics_types::{Cursor, EntryId, Place};
+use quics_types::{Cursor, EntryId, Name, Place};
 
 use super::{Engine, Link};
 use crate::folder::RelPath;
@@ -139,6 +140,7 @@ impl Engine {
             let parent = self.trees.node(parent)?.entry?;
             self.trees.remote_at(&Place { parent, name })
         });
+        let entry = entry.or_else(|| self.last_at(path));
         let mut told = Explanation {
             local: node.and_then(|node| self.trees.node(node)?.value.clone()),
             remote: entry.and_then(|entry| self.trees.remote(entry).cloned()),
@@ -148,6 +150,18 @@ impl Engine {
         };
         told.summary = self.summary(path, node.is_some(), entry, &told);
         told
+    }
+
+    /// The entry that the server has at a path, or had last, in directories that may be gone as well.
+    fn last_at(&self, path: &RelPath) -> Option<EntryId> {
+        path.as_bytes().split(|byte| *byte == b'/').try_fold(EntryId::TOP, |parent, name| {
+            let place = Place { parent, name: Name::new(Bytes::copy_from_slice(name)).ok()? };
+            self.trees.remote_at(&place).or_else(|| {
+                // Tombstones have no index: this is asked for by a person, and seldom.
+                let dead = self.trees.remote_rows().filter(|row| row.dead && row.place == place);
+                dead.max_by_key(|row| row.mtime).map(|row| row.id)
+            })
+        })
     }
 
     fn summary(&self, path: &RelPath, here: bool, entry: Option<EntryId>, told: &Explanation) -> String {
@@ -169,7 +183,7 @@ impl Engine {
             let whose = if mine { "this device's change" } else { "another device's change" };
             return format!("{whose} is in conflict with the server's version; a person has to choose");
         }
-        if !here && entry.is_none() {
+        if !here && told.remote.as_ref().is_none_or(|row| row.dead) {
             return "nothing of that name is here or on the server, or it is ignored".to_owned();
         }
         if self.link != Link::Up {

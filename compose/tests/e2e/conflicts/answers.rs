@@ -67,6 +67,46 @@ fn who_answers_too_late_is_told_who_chose_what() {
 }
 
 #[test]
+fn who_comes_too_late_for_what_was_deleted_is_told_who_chose_that() {
+    for directory in ["", "gone/"] {
+        let name = &format!("{directory}plan.txt");
+        let pair = Pair::apart(
+            |it| {
+                fs::create_dir(it.join("gone")).unwrap();
+                write(it, name, "common\n");
+            },
+            |it| write(it, name, "edited\n"),
+            |it| fs::remove_file(it.join(name)).unwrap(),
+            1,
+        );
+        resolve(&pair.right, &[&at(&pair.there, name), "--take", "mine"]);
+        pair.agreed();
+        fs::remove_dir(pair.at("gone")).unwrap();
+        pair.settle();
+        assert!(names(&pair.there).is_empty());
+        let (code, said) = refused(&pair.left, &[&at(&pair.here, name), "--take", "server"]);
+        assert!(code == 1 && said.contains("is over: right kept its own version, 2"), "{said}");
+        let (_, said) = refused(&pair.left, &[&at(&pair.here, "gone/never"), "--take", "server"]);
+        assert!(said.contains("there is no conflict"), "{said}");
+    }
+}
+
+#[test]
+fn an_answer_for_what_a_listing_showed_holds_only_while_that_is_so() {
+    let pair = Pair::quarrel();
+    let before = listed(&pair.left)[0]["revision"].clone();
+    fs::write(pair.on("plan.txt"), "the right one's second\n").unwrap();
+    until("it to be told", || listed(&pair.left)[0]["revision"] != before);
+    let plan = at(&pair.here, "plan.txt");
+    let (code, said) = refused(&pair.left, &[&plan, "--take", "server", "--revision", &before.to_string()]);
+    assert!(code == 1 && said.contains(&format!("no conflict has the revision {before} any more")), "{said}");
+    let shown = listed(&pair.left)[0]["revision"].to_string();
+    resolve(&pair.left, &[&plan, "--take", "right", "--revision", &shown]);
+    pair.agreed();
+    both_have(&pair, "plan.txt", "the right one's second\n");
+}
+
+#[test]
 fn of_two_answers_at_once_one_holds_and_the_other_is_told() {
     let pair = Pair::quarrel();
     let ask = |device, folder| {

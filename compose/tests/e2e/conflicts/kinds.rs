@@ -52,8 +52,8 @@ fn create_against_create_is_asked() {
 
 #[test]
 fn a_file_against_a_directory_is_asked() {
-    for take in ["server", "right"] {
-        let pair = Pair::apart(
+    let quarrel = || {
+        Pair::apart(
             |_| {},
             |it| {
                 fs::create_dir(it.join("thing")).unwrap();
@@ -61,20 +61,22 @@ fn a_file_against_a_directory_is_asked() {
             },
             |it| write(it, "thing", "a file\n"),
             1,
-        );
-        assert_eq!(listed(&pair.left)[0]["server"]["kind"], "directory");
-        let answered = pair.left.run(["resolve", &at(&pair.here, "thing"), "--take", take]).unwrap();
-        if answered.status.success() {
-            pair.agreed();
-            if take == "server" {
-                both_have(&pair, "thing/inside", "inside\n");
-            }
-        } else {
-            // A directory with entries in it cannot become a file: it says so and nothing has changed.
-            assert!(take == "right" && String::from_utf8_lossy(&answered.stderr).contains("cannot be"), "{answered:?}");
-            assert_eq!((text(pair.at("thing/inside")), text(pair.on("thing"))), ("inside\n".into(), "a file\n".into()));
-        }
-    }
+        )
+    };
+    let pair = quarrel();
+    assert_eq!(listed(&pair.left)[0]["server"]["kind"], "directory");
+    resolve(&pair.left, &[&at(&pair.here, "thing"), "--take", "server"]);
+    pair.agreed();
+    both_have(&pair, "thing/inside", "inside\n");
+    assert_eq!(super::names(&pair.there), ["thing"]);
+
+    // The file cannot take the place of a directory with something in it: it gets a name of its own beside it.
+    let pair = quarrel();
+    resolve(&pair.left, &[&at(&pair.here, "thing"), "--take", "right"]);
+    pair.agreed();
+    both_have(&pair, "thing/inside", "inside\n");
+    both_have(&pair, "thing (from right)", "a file\n");
+    assert_eq!(super::names(&pair.there), ["thing", "thing (from right)"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod answers;
 mod kinds;
 mod merges;
 mod notice;
+mod rights;
 mod walk;
 
 impl Pair {

@@ -1,0 +1,130 @@
+//! Who may answer: users, their roles, and what a root says of it. Who may not gets one sentence, and nothing changes.
+
+use std::{fs, path::PathBuf};
+
+use quics_stack::harness::{Device, printed};
+
+use super::{at, both_have, listed, refused, resolve};
+use crate::support::{PATIENCE, Pair, text, until};
+
+/// Ann, another user, with a device that has the pair's folder.
+struct Ann {
+    device: Device,
+    folder: PathBuf,
+}
+
+impl Ann {
+    /// She is a writer; her device knows of the conflicts that are open.
+    fn of(pair: &Pair) -> Self {
+        let stack = &pair.stack;
+        printed(stack.command(&["user", "add", "ann"]), PATIENCE).unwrap();
+        let ticket = printed(stack.command(&["ticket", "--user", "ann"]), PATIENCE).unwrap();
+        let mut device = Device::new(stack, "anns").unwrap();
+        device.quics(["join", ticket.trim(), "--name", "anns"]).unwrap();
+        device.start_agent().unwrap();
+        member(pair, "writer");
+        let folder = stack.path().join("ann/docs");
+        device.clone_root("docs", &folder).unwrap();
+        let ann = Self { device, folder };
+        let open = listed(&pair.left).len();
+        until("her device to know what is open", || listed(&ann.device).len() == open);
+        ann
+    }
+
+    /// Her answer, which is refused in one sentence with these words, and changes nothing.
+    fn may_not(&self, pair: &Pair, why: &str) {
+        let before = (listed(&pair.left), text(pair.at("plan.txt")), text(pair.on("plan.txt")));
+        let plan = at(&self.folder, "plan.txt");
+        for take in ["server", "right", "both"] {
+            let (code, said) = refused(&self.device, &[&plan, "--take", take]);
+            assert!(code == 1 && said.contains("you may not answer") && said.contains(why), "{take}: {said}");
+            assert_eq!(said.trim().lines().count(), 1, "{said}");
+        }
+        // What was changed a moment ago is known from the refusal on.
+        until("that to be listed", || listed(&self.device).first().is_some_and(|it| it["may_answer"] == false));
+        let (_, said) = refused(&self.device, &[&plan, "--take", "server", "--dry-run"]);
+        assert!(said.contains("may not answer"), "{said}");
+        assert_eq!((listed(&pair.left), text(pair.at("plan.txt")), text(pair.on("plan.txt"))), before);
+    }
+}
+
+/// Gives ann a role.
+fn member(pair: &Pair, role: &str) {
+    printed(pair.stack.command(&["member", "docs", "ann", role]), PATIENCE).unwrap();
+}
+
+/// Says who answers, and waits until ann's device knows.
+fn answerers(pair: &Pair, ann: &Ann, who: &str) {
+    pair.left.quics(["config", "docs", &format!("answerers={who}")]).unwrap();
+    let folder = at(&ann.folder, "");
+    until("the setting to be known", || ann.device.quics(["config", &folder]).unwrap().contains(who));
+}
+
+#[test]
+fn where_owners_answer_a_writer_does_not_and_neither_takes_answers_back() {
+    let pair = Pair::quarrel();
+    let ann = Ann::of(&pair);
+    answerers(&pair, &ann, "owners");
+    ann.may_not(&pair, "that is left to its owners");
+    let said = resolve(&pair.right, &[&at(&pair.there, "plan.txt"), "--take", "mine"]);
+    let id = said.split("--undo ").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    pair.agreed();
+    let (code, said) = refused(&ann.device, &["--undo", &id]);
+    assert!(code == 1 && said.contains("that is left to its owners"), "{said}");
+    both_have(&pair, "plan.txt", "the right one's\n");
+    let changed = ann.device.run(["config", &at(&ann.folder, ""), "answerers=writers"]).unwrap();
+    let said = String::from_utf8_lossy(&changed.stderr).into_owned();
+    assert!(!changed.status.success() && said.contains("only owners"), "{said}");
+}
+
+#[test]
+fn where_those_involved_answer_only_who_has_a_side_and_owners_do() {
+    let pair = Pair::quarrel();
+    let mut ann = Ann::of(&pair);
+    answerers(&pair, &ann, "involved");
+    ann.may_not(&pair, "that is left to those who have a side in it, and to owners");
+    // With a side of her own in another one, she answers that.
+    fs::write(pair.at("hers.txt"), "common\n").unwrap();
+    until("it to arrive", || text(ann.folder.join("hers.txt")) == "common\n");
+    ann.device.stop_agent().unwrap();
+    fs::write(pair.at("hers.txt"), "the left one's\n").unwrap();
+    until("it to arrive", || text(pair.on("hers.txt")) == "the left one's\n");
+    fs::write(ann.folder.join("hers.txt"), "ann's\n").unwrap();
+    ann.device.start_agent().unwrap();
+    pair.open(2);
+    resolve(&ann.device, &[&at(&ann.folder, "hers.txt"), "--take", "mine"]);
+    pair.open(1);
+    both_have(&pair, "hers.txt", "ann's\n");
+    ann.may_not(&pair, "that is left to those who have a side in it");
+}
+
+#[test]
+fn who_only_reads_does_not_answer() {
+    let pair = Pair::quarrel();
+    let ann = Ann::of(&pair);
+    member(&pair, "reader");
+    ann.may_not(&pair, "you may only read it");
+    resolve(&pair.left, &[&at(&pair.here, "plan.txt"), "--take", "right"]);
+    pair.agreed();
+    until("the answer to reach her", || text(ann.folder.join("plan.txt")) == "the right one's\n");
+}
+
+#[test]
+fn a_side_that_was_taken_back_cannot_be_chosen_and_the_others_are_named() {
+    let pair = Pair::quarrel();
+    let mut ann = Ann::of(&pair);
+    ann.device.stop_agent().unwrap();
+    fs::write(ann.folder.join("plan.txt"), "ann's\n").unwrap();
+    ann.device.start_agent().unwrap();
+    fs::write(pair.at("plan.txt"), "the left one's second\n").unwrap();
+    let sides = || listed(&pair.left)[0]["candidates"].as_array().unwrap().len();
+    until("two candidates", || sides() == 2);
+    fs::write(pair.on("plan.txt"), "common\n").unwrap();
+    until("one to be taken back", || sides() == 1);
+    let (code, said) = refused(&pair.left, &[&at(&pair.here, "plan.txt"), "--take", "right"]);
+    assert!(code == 1 && said.contains("\"right\" has no side in it") && said.contains("ann's anns"), "{said}");
+    assert_eq!(sides(), 1);
+    resolve(&pair.left, &[&at(&pair.here, "plan.txt"), "--take", "ann/anns"]);
+    pair.agreed();
+    both_have(&pair, "plan.txt", "ann's\n");
+}
