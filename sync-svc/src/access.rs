@@ -117,24 +117,27 @@ impl Guard<'_> {
         whose.iter().any(|device| *device == caller || (user.is_some() && self.access.user(*device) == user))
     }
 
-    /// The roots, of those that the caller follows, in which a change of members may have ended its membership.
+    /// The roots, of those that the caller follows, that are not its to see any more after a change of members, each with
+    /// why.
     ///
     /// # Errors
     /// [`Denied::Revoked`]: the caller itself was revoked. [`Error::Draining`]: there is nothing to follow any more.
-    pub(crate) fn affected(
+    pub(crate) fn lost(
         &self,
         changed: Result<Change, broadcast::error::RecvError>,
         roots: impl Iterator<Item = RootId>,
-    ) -> Result<Vec<RootId>, Error> {
-        match changed {
-            Ok(Change::Membership { root, .. }) => Ok(roots.filter(|there| *there == root).collect()),
+    ) -> Result<Vec<(RootId, Error)>, Error> {
+        let only = match changed {
+            Ok(Change::Membership { root, .. }) => Some(root),
             Ok(Change::Device { device, revoked: true }) if self.caller == Caller::Device(device) => {
-                Err(Denied::Revoked.into())
+                return Err(Denied::Revoked.into());
             }
-            Ok(Change::Device { .. } | Change::Attachment { .. }) => Ok(Vec::new()),
-            Err(broadcast::error::RecvError::Closed) => Err(Error::Draining),
-            _ => Ok(roots.collect()),
-        }
+            Ok(Change::Device { .. } | Change::Attachment { .. }) => return Ok(Vec::new()),
+            Err(broadcast::error::RecvError::Closed) => return Err(Error::Draining),
+            _ => None,
+        };
+        let concerned = roots.filter(|root| only.is_none_or(|only| only == *root));
+        Ok(concerned.filter_map(|root| Some((root, self.role(root).err()?))).collect())
     }
 
     /// Fails unless the caller may change the root.

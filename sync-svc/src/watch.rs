@@ -225,11 +225,8 @@ impl Watch {
     }
 
     async fn members_changed(&mut self, changed: Result<Membership, broadcast::error::RecvError>) -> Result<(), Error> {
-        let roots = self.service.guard(self.caller).affected(changed, self.roots.keys().copied())?;
-        for root in roots {
-            if let Err(denied) = self.service.guard(self.caller).role(root) {
-                self.end(root, &denied).await?;
-            }
+        for (root, why) in self.service.guard(self.caller).lost(changed, self.roots.keys().copied())? {
+            self.end(root, &why).await?;
         }
         Ok(())
     }

@@ -1,61 +1,29 @@
 //! What the server does by itself, over stores in memory and a clock that the test moves.
 
-use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use quics_chunks::{MemoryChunks, inline_content};
 use quics_kit::clock::ManualClock;
-use quics_kit::members::Change;
 use quics_meta::Memory;
 use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::prompt_response::Message;
 use quics_reconcile::{ContentChange, Proposal, Value, Verdict};
-use quics_types::{LogicalTime, Mtime, Name, Place, Role, UserId};
-use tokio::sync::{broadcast, mpsc};
+use quics_types::{LogicalTime, Mtime, Name, Place, Role};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::ledger::{Answer, Request};
 use crate::service::Parts;
-use crate::{Access, ConflictEntry, prompt};
+use crate::{ConflictEntry, prompt};
 
-const ROOT: RootId = RootId::from_bytes([1; 16]);
-const A: DeviceId = DeviceId::from_bytes([0xa; 16]);
-const B: DeviceId = DeviceId::from_bytes([0xb; 16]);
+#[path = "../../tests/service/access.rs"]
+mod access;
+
+use access::{A, B, ROOT, Roles};
+
 const ID: EntryId = EntryId::from_bytes([1; 16]);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// A owns the root, B writes it.
-struct Two(broadcast::Sender<Change>);
-
-impl Access for Two {
-    fn role(&self, _: RootId, device: DeviceId) -> Result<Role, Denied> {
-        if device == A { Ok(Role::Owner) } else { Ok(Role::Writer) }
-    }
-    fn role_soon(
-        &self,
-        root: RootId,
-        device: DeviceId,
-    ) -> Pin<Box<dyn Future<Output = Result<Role, Denied>> + Send + '_>> {
-        Box::pin(std::future::ready(self.role(root, device)))
-    }
-    fn attached(&self, _: RootId) -> Vec<DeviceId> {
-        vec![A, B]
-    }
-    fn roots(&self) -> Vec<RootId> {
-        vec![ROOT]
-    }
-    fn changes(&self) -> broadcast::Receiver<Change> {
-        self.0.subscribe()
-    }
-    fn seen(&self, _: DeviceId) {}
-    fn user(&self, device: DeviceId) -> Option<UserId> {
-        Some(UserId::from_bytes(*device.as_bytes()))
-    }
-    fn device_name(&self, _: DeviceId) -> Option<String> {
-        Some("Ben".to_owned())
-    }
-}
 
 struct World {
     service: Arc<Service>,
@@ -78,7 +46,7 @@ impl World {
         let service = Service::new(Parts {
             meta: Arc::new(Memory::synced(1)),
             chunks: Arc::new(MemoryChunks::new()),
-            access: Arc::new(Two(broadcast::channel(16).0)),
+            access: Roles::new([((ROOT, A), Role::Owner), ((ROOT, B), Role::Writer)]),
             clock: clock.clone(),
             directory: directory.path().to_owned(),
             reserve: 0,
@@ -166,7 +134,7 @@ async fn the_server_keeps_both_sides_after_the_days_that_the_settings_say_and_no
     assert!(!closed.is_open());
     assert_eq!((resolution.device, resolution.chosen), (DeviceId::SERVER, crate::Chosen::Both));
     let made = world.service.ledger.entry(ROOT, resolution.created[0]).unwrap().unwrap();
-    assert_eq!((made.row.place.name.to_string().as_str(), made.device), ("a (from Ben).txt", DeviceId::SERVER));
+    assert_eq!((made.row.place.name.to_string().as_str(), made.device), ("a (from device b).txt", DeviceId::SERVER));
     // It can be taken back like any other, and has its days anew.
     let undo = Undo { root: ROOT, resolution: resolution.id, id: ResolutionId::from_bytes([9; 16]), device: B };
     super::undo(world.service.clone(), undo).await.unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod answers;
 mod child;
 mod contents;
@@ -9,3 +10,5 @@ mod roles;
 mod server;
 mod session;
 mod sync;
+
+use sync_svc::Access;

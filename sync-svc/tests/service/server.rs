@@ -1,17 +1,13 @@
 //! A certificate authority, a view of members that the test moves, and the service on a free port.
 
-use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use quics_chunks::Segments;
 use quics_kit::clock::SystemClock;
-use quics_kit::members::{Change, Denied};
+use quics_kit::members::Change;
 use quics_kit::names;
 use quics_meta::{Journaled, MetaStore};
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
@@ -20,36 +16,27 @@ use quics_types::{DeviceId, Role, RootId, UserId, limits};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sync_svc::{Access, Parts, Service};
-use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const ROOT: RootId = RootId::from_bytes([1; 16]);
+pub(crate) use crate::access::{A, B, ROOT, Roles};
+
 pub(crate) const OTHER: RootId = RootId::from_bytes([2; 16]);
-pub(crate) const A: DeviceId = DeviceId::from_bytes([0xa; 16]);
-pub(crate) const B: DeviceId = DeviceId::from_bytes([0xb; 16]);
 pub(crate) const READER: DeviceId = DeviceId::from_bytes([0xc; 16]);
 pub(crate) const STRANGER: DeviceId = DeviceId::from_bytes([0xd; 16]);
 
 pub(crate) type Client = SyncServiceClient<Channel>;
 
-/// Who may do what, as the test says.
-pub(crate) struct Roles {
-    roles: Mutex<BTreeMap<(RootId, DeviceId), Role>>,
-    changes: broadcast::Sender<Change>,
-}
-
 impl Roles {
     /// A and B write both roots, READER reads the first one, STRANGER is nobody.
     pub(crate) fn usual() -> Arc<Self> {
-        let roles = [
+        Self::new([
             ((ROOT, A), Role::Owner),
             ((ROOT, B), Role::Writer),
             ((ROOT, READER), Role::Reader),
             ((OTHER, A), Role::Owner),
             ((OTHER, B), Role::Writer),
-        ];
-        Arc::new(Self { roles: Mutex::new(roles.into()), changes: broadcast::channel(16).0 })
+        ])
     }
 
     pub(crate) fn set(&self, root: RootId, device: DeviceId, role: Option<Role>) {
@@ -60,42 +47,11 @@ impl Roles {
         let user = UserId::from_bytes(*device.as_bytes());
         drop(self.changes.send(Change::Membership { root, user, role }));
     }
-}
 
-impl Roles {
     /// The device may do nothing any more.
     pub(crate) fn revoke(&self, device: DeviceId) {
         self.roles.lock().retain(|(_, of), _| *of != device);
         drop(self.changes.send(Change::Device { device, revoked: true }));
-    }
-}
-
-impl Access for Roles {
-    fn role(&self, root: RootId, device: DeviceId) -> Result<Role, Denied> {
-        self.roles.lock().get(&(root, device)).copied().ok_or(Denied::NotMember)
-    }
-    fn role_soon(
-        &self,
-        root: RootId,
-        device: DeviceId,
-    ) -> Pin<Box<dyn Future<Output = Result<Role, Denied>> + Send + '_>> {
-        Box::pin(std::future::ready(self.role(root, device)))
-    }
-    fn attached(&self, root: RootId) -> Vec<DeviceId> {
-        self.roles.lock().keys().filter(|(r, _)| *r == root).map(|(_, device)| *device).collect()
-    }
-    fn roots(&self) -> Vec<RootId> {
-        vec![ROOT, OTHER]
-    }
-    fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
-    }
-    fn seen(&self, _: DeviceId) {}
-    fn user(&self, device: DeviceId) -> Option<UserId> {
-        Some(UserId::from_bytes(*device.as_bytes()))
-    }
-    fn device_name(&self, device: DeviceId) -> Option<String> {
-        Some(format!("device {:x}", device.as_bytes()[0]))
     }
 }
 
