@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::Read as _,
     path::Path,
+    thread,
 };
 
 use quics_stack::harness::Device;
@@ -13,7 +14,7 @@ use super::{
     repository::{Repository, contents, fsck, head},
 };
 use crate::{
-    conflicts::{at, names, resolve},
+    conflicts::{at, listed, names, resolve},
     support::{Pair, has, text, until, write_random},
 };
 
@@ -197,7 +198,7 @@ fn of_three_devices_that_committed_the_one_that_is_named_is_taken() {
     pair.right.start_agent().unwrap();
     third.start_agent().unwrap();
     let candidates = |device: &Device| {
-        let listed = crate::conflicts::listed(device);
+        let listed = listed(device);
         if listed.len() == 1 { listed[0]["candidates"].as_array().map_or(0, Vec::len) } else { 0 }
     };
     for device in [&pair.left, &pair.right, &third] {
@@ -259,4 +260,40 @@ fn a_kill_while_a_chosen_side_is_applied_leaves_wholly_one_side() {
         }
     }
     assert_eq!(names(&left.0), names(&right.0), "no litter");
+}
+
+#[test]
+fn commits_on_both_devices_at_the_same_time_end_in_a_whole_repository() {
+    const TEST: &str = "commits_on_both_devices_at_the_same_time_end_in_a_whole_repository";
+    if !has("git", TEST) {
+        return;
+    }
+    let pair = Pair::with(|folder| drop(Repository::make(&folder.join("repo"))));
+    let (left, right) = (Repository::at(&pair.here, "repo"), Repository::at(&pair.there, "repo"));
+    for round in 0..4 {
+        let work = |repository: &Repository, who: &str| {
+            for number in 0..8 {
+                repository.try_commit(who, &format!("{who} {round} {number}"));
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| work(&left, "left"));
+            scope.spawn(|| work(&right, "right"));
+        });
+        // Whoever was later is asked about; or one of them took the other's before it began.
+        until("a question, or one repository on both", || {
+            if !listed(&pair.left).is_empty() {
+                // What changed meanwhile is asked about again.
+                pair.left.run(["resolve", &at(&pair.here, ""), "--take", "newest"]).unwrap();
+            }
+            listed(&pair.left).is_empty()
+                && listed(&pair.right).is_empty()
+                && pair.left.wait_in_sync().is_ok()
+                && pair.right.wait_in_sync().is_ok()
+                && contents(&left.unit()) == contents(&right.unit())
+        });
+        both_are_whole(&pair, "repo", ".git");
+        assert_eq!(left.head(), right.head());
+        assert_ne!(left.head(), "");
+    }
 }

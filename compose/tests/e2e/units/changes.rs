@@ -1,9 +1,12 @@
 //! Repositories that are worked in, on one device after the other.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use super::{both_are_whole, kinds, open_below, repository::Repository};
-use crate::support::{Pair, has, stack, until};
+use super::{
+    both_are_whole, kinds, open_below,
+    repository::{Repository, contents},
+};
+use crate::support::{Pair, has, stack, tool, until};
 
 /// The log of a repository.
 fn log(repository: &Repository) -> String {
@@ -59,8 +62,8 @@ fn a_repository_is_one_entry_and_commits_go_both_ways() {
 }
 
 #[test]
-fn what_cannot_be_synced_in_a_repository_stays_and_ignore_rules_do_not_reach_into_it() {
-    const TEST: &str = "what_cannot_be_synced_in_a_repository_stays_and_ignore_rules_do_not_reach_into_it";
+fn ignore_rules_do_not_reach_into_a_repository() {
+    const TEST: &str = "ignore_rules_do_not_reach_into_a_repository";
     if !has("git", TEST) {
         return;
     }
@@ -160,4 +163,42 @@ fn a_unit_under_another_name_is_an_ordinary_directory_and_the_other_way_round() 
         assert_eq!(kinds(device, &folder.join("repo/.git")), ("unit".into(), "unit".into()));
         Repository::at(folder, "repo").is_whole_at(&commit);
     }
+}
+
+#[test]
+fn looking_is_no_change_where_git_goes_by_times_and_sizes() {
+    const TEST: &str = "looking_is_no_change_where_git_goes_by_times_and_sizes";
+    if !has("git", TEST) {
+        return;
+    }
+    let pair = Pair::with(|folder| {
+        let repository = Repository::make(&folder.join("repo"));
+        repository.git(&["config", "core.checkStat", "minimal"]);
+        repository.git(&["config", "core.trustctime", "false"]);
+    });
+    both_are_whole(&pair, "repo", ".git");
+    let unit = pair.on("repo/.git");
+    let before = contents(&unit);
+    // Unlike in other tests it may write down what it saw.
+    let mut status = Command::new("git");
+    status.args(["status", "--porcelain"]).current_dir(pair.on("repo")).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let output = status.output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert_eq!(contents(&unit), before);
+}
+
+#[test]
+fn what_is_no_file_in_a_repository_is_left_out_and_stops_nothing() {
+    const TEST: &str = "what_is_no_file_in_a_repository_is_left_out_and_stops_nothing";
+    if !has("git", TEST) {
+        return;
+    }
+    let pair = Pair::with(|folder| drop(Repository::make(&folder.join("repo"))));
+    let (here, there) = (Repository::at(&pair.here, "repo"), Repository::at(&pair.there, "repo"));
+    tool(&here.unit(), "mkfifo", &["pipe"]);
+    let commit = here.commit("after", "the pipe");
+    until("the commit to arrive", || there.head() == commit);
+    both_are_whole(&pair, "repo", ".git");
+    pair.in_sync();
+    assert!(here.unit().join("pipe").exists() && !there.unit().join("pipe").exists());
 }

@@ -10,7 +10,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use quics_stack::harness::tree::{self, Node};
+use quics_stack::harness::{
+    tree::{self, Node},
+    wait,
+};
+
+use crate::support::PATIENCE;
 
 /// Commits of a new repository that lie in its pack; the others lie loose.
 const PACKED: u32 = 190;
@@ -73,6 +78,17 @@ impl Repository {
         self.head()
     }
 
+    /// The same, where the repository may change under git's feet: git refuses then, and a later one goes through.
+    pub(crate) fn try_commit(&self, file: &str, content: &str) {
+        fs::write(self.0.join(file), content).unwrap();
+        for arguments in [&["add", "-A"][..], &["commit", "-q", "-m", content]] {
+            let output = command(&self.0, arguments).output().unwrap();
+            if !output.status.success() {
+                return;
+            }
+        }
+    }
+
     /// The commit that is checked out; empty while there is none to be read.
     pub(crate) fn head(&self) -> String {
         head(&self.unit())
@@ -104,10 +120,13 @@ pub(crate) fn head(unit: &Path) -> String {
 
 /// Everything in a directory that is one thing, but for what is no part of it; nothing where there is no directory.
 pub(crate) fn contents(unit: &Path) -> BTreeMap<PathBuf, Node> {
-    if !unit.is_dir() {
-        return BTreeMap::new();
-    }
-    tree::read(unit).unwrap().into_iter().map(|(path, node)| (path, node.in_a_unit())).collect()
+    // It may change places with another while it is read.
+    let read = || if unit.is_dir() { tree::read(unit) } else { Ok(BTreeMap::new()) };
+    let all = wait::until(&format!("{} to be read", unit.display()), PATIENCE, read)
+        .unwrap()
+        .into_iter()
+        .map(|(path, node)| (path, node.in_a_unit()));
+    all.filter(|(_, node)| *node != Node::Special).collect()
 }
 
 fn names(directory: &Path) -> Vec<String> {
