@@ -282,7 +282,9 @@ fn commits_on_both_devices_at_the_same_time_end_in_a_whole_repository() {
         });
         // Whoever was later is asked about; or one of them took the other's before it began.
         until("a question, or one repository on both", || {
-            if !listed(&pair.left).is_empty() {
+            let open = open_below(&pair.left, &left.0);
+            assert!(open.iter().all(|path| path == ".git"), "a question about a part of it: {open:?}");
+            if !open.is_empty() {
                 // What changed meanwhile is asked about again.
                 pair.left.run(["resolve", &at(&pair.here, ""), "--take", "newest"]).unwrap();
             }
