@@ -55,12 +55,7 @@ impl Books {
             return;
         }
         // No proposal takes away a value that its device has not had.
-        let base = match proposal {
-            Proposal::Delete { base, .. } => Some(base),
-            Proposal::Change(change) => change.content.as_ref().and_then(|content| content.base.as_ref()),
-            Proposal::Create { .. } | Proposal::Withdraw { .. } => None,
-        };
-        assert_eq!(base, Some(&old.value), "silent overwrite of {old:?} by {proposal:?}");
+        assert_eq!(proposal.base(), Some(&old.value), "silent overwrite of {old:?} by {proposal:?}");
         self.replaced.extend(digest_of(&old.value));
     }
 

@@ -55,6 +55,15 @@ impl Proposal {
             Proposal::Delete { .. } | Proposal::Withdraw { .. } => None,
         }
     }
+
+    /// The value that the proposal was made from, if it says: the only one that it may take away.
+    pub fn base(&self) -> Option<&Value> {
+        match self {
+            Proposal::Delete { base, .. } => Some(base),
+            Proposal::Change(change) => change.content.as_ref().and_then(|content| content.base.as_ref()),
+            Proposal::Create { .. } | Proposal::Withdraw { .. } => None,
+        }
+    }
 }
 
 /// A change of an entry. Each aspect is judged by its own base: a base that covers one says nothing of another.

@@ -60,12 +60,7 @@ impl Server {
         if old.value == row.value && !row.dead {
             return;
         }
-        let base = match proposal {
-            Proposal::Delete { base, .. } => Some(base),
-            Proposal::Change(change) => change.content.as_ref().and_then(|content| content.base.as_ref()),
-            Proposal::Create { .. } | Proposal::Withdraw { .. } => None,
-        };
-        assert_eq!(base, Some(&old.value), "silent overwrite of {old:?} by {proposal:?}");
+        assert_eq!(proposal.base(), Some(&old.value), "silent overwrite of {old:?} by {proposal:?}");
     }
 
     /// Every open conflict is answered somehow, or `stubborn`ly for the server. Returns the contents that were decided about.
