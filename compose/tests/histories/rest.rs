@@ -25,14 +25,14 @@ impl World<'_> {
     /// Waits until all devices have the same, and nothing is open; answers what is.
     pub(crate) fn rest(&mut self) -> Result<()> {
         wait::until("everything to be at rest", PATIENCE, || match self.round() {
-            Ok(true) => Ok(Ok(())),
-            Ok(false) => Err("it is not"),
+            Ok(None) => Ok(Ok(())),
+            Ok(Some(why)) => Err(why),
             Err(error) => Ok(Err(error)),
         })?
     }
 
-    /// Lets all devices get in sync once, and answers what is open. Says whether all was at rest before.
-    fn round(&mut self) -> Result<bool> {
+    /// Lets all devices get in sync once, and answers what is open. Says why all was not at rest before.
+    fn round(&mut self) -> Result<Option<String>> {
         for device in 0..self.folders.len() {
             self.settles(device)?;
         }
@@ -43,7 +43,7 @@ impl World<'_> {
                 self.answer(device, &seen)?;
             }
         }
-        Ok(!open && self.agree().is_ok())
+        Ok(if open { Some("there were conflicts".to_owned()) } else { self.agree().err().map(|why| why.to_string()) })
     }
 
     fn agree(&self) -> Result<()> {
