@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// The unit that a path lies in.
-    fn unit_around(&self, path: &RelPath) -> Option<RelPath> {
+    pub(super) fn unit_around(&self, path: &RelPath) -> Option<RelPath> {
         let mut at = NodeId::TOP;
         let mut way = RelPath::root();
         for part in path.as_bytes().split(|byte| *byte == b'/') {

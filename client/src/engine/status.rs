@@ -133,6 +133,12 @@ impl Engine {
 
     /// Why a path is not in sync, or that it is.
     pub fn explain(&mut self, path: &RelPath) -> Explanation {
+        if let Some(unit) = self.unit_around(path).filter(|unit| unit != path) {
+            let mut told = self.explain(&unit);
+            told.summary =
+                format!("it is a part of {unit}, which is one thing with everything in it: {}", told.summary);
+            return told;
+        }
         let node = self.resolve(path).and_then(|(parent, name)| self.trees.child(parent, &name));
         let by_node = node.and_then(|node| self.trees.node(node)).and_then(|it| it.entry);
         let entry = by_node.or_else(|| {

@@ -38,6 +38,11 @@ fn a_repository_is_one_entry_and_commits_go_both_ways() {
     }
     for (device, repository) in [(&pair.left, &here), (&pair.right, &there)] {
         assert_eq!(kinds(device, &repository.unit()), ("unit".into(), "unit".into()));
+        let part = device.quics(["explain", repository.unit().join("HEAD").to_str().unwrap()]).unwrap();
+        assert!(
+            part.contains("a part of repo/.git, which is one thing with everything in it: it is in sync"),
+            "{part}"
+        );
         assert_eq!(kinds(device, &repository.0), ("directory".into(), "directory".into()));
     }
     let working = fs::read_dir(&here.0).unwrap().count() - 1;
