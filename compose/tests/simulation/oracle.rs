@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quics_client::folder::Kind;
 use quics_reconcile::{CandidateRole, CandidateState, Choice, Conflict, Proposal, Row, Value, Verdict};
-use quics_types::{DeviceId, Digest, EntryId};
+use quics_types::{DeviceId, Digest, EntryId, Mtime};
 
 use crate::disk::{STAGE, content_of};
 use crate::side::{Side, digest_of};
@@ -83,18 +83,22 @@ impl Books {
     }
 }
 
+/// What is at a path: kind, content, permission bits, and of a file its modification time.
+type Seen = (Kind, Digest, u32, Option<Mtime>);
+
 impl<S: Side> World<S> {
-    fn view(&self, device: usize) -> BTreeMap<String, (Kind, Digest, u32)> {
+    fn view(&self, device: usize) -> BTreeMap<String, Seen> {
         let tree = self.devices[device].folder.tree();
         let path = |dir: u64, name: &str| format!("{}/{name}", tree.path(dir).unwrap());
         let seen = |inode: u64| {
             let it = &tree.inodes[&inode];
-            (it.kind, it.content(), if it.kind == Kind::Link { 0o777 } else { it.mode })
+            let mtime = (it.kind == Kind::File).then_some(it.mtime);
+            (it.kind, it.content(), if it.kind == Kind::Link { 0o777 } else { it.mode }, mtime)
         };
         tree.walk().into_iter().map(|(dir, name, inode)| (path(dir, &name), seen(inode))).collect()
     }
 
-    fn wanted(&self) -> BTreeMap<String, (Kind, Digest, u32)> {
+    fn wanted(&self) -> BTreeMap<String, Seen> {
         let rows: BTreeMap<EntryId, Row> = self.server.rows().into_iter().map(|row| (row.id, row)).collect();
         let mut wanted = BTreeMap::new();
         for row in rows.values().filter(|row| !row.dead) {
@@ -111,10 +115,12 @@ impl<S: Side> World<S> {
             // The top's members have paths that begin with a slash, as in a view.
             let path = if parts.len() == 2 { format!("/{}", parts[1]) } else { parts[1..].join("/") };
             let seen = match &row.value {
-                Value::Directory => (Kind::Directory, content_of("", false), row.mode),
-                Value::File { content, .. } => (Kind::File, *content, row.mode),
-                Value::Unit { content, .. } => (Kind::Unit, *content, row.mode),
-                Value::Link { target } => (Kind::Link, content_of(std::str::from_utf8(target).unwrap(), false), 0o777),
+                Value::Directory => (Kind::Directory, content_of("", false), row.mode, None),
+                Value::File { content, .. } => (Kind::File, *content, row.mode, Some(row.mtime)),
+                Value::Unit { content, .. } => (Kind::Unit, *content, row.mode, None),
+                Value::Link { target } => {
+                    (Kind::Link, content_of(std::str::from_utf8(target).unwrap(), false), 0o777, None)
+                }
             };
             assert!(wanted.insert(path, seen).is_none(), "two entries of one name");
         }
