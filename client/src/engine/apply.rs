@@ -256,6 +256,8 @@ impl Engine {
     /// they stay, and are proposed next.
     fn mode_of_replacement(&self, node: NodeId, row: &Row) -> u32 {
         let here = self.trees.base(row.id).zip(self.trees.node(node));
+        let alike = |value: &Option<Value>| value.as_ref().is_some_and(|value| value.is_like(&row.value));
+        let here = here.filter(|(_, it)| alike(&it.value));
         let changed =
             here.filter(|(base, it)| it.mode != base.seen_mode && row.attributes_time <= base.attributes_time);
         changed.map_or(row.mode, |(_, it)| it.mode)

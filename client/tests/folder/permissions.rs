@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use quics_client::folder::{Disk, Folder, Op};
+use quics_client::folder::{Disk, Folder, Op, Outcome};
 use quics_types::UnitNames;
 
 use crate::common::*;
@@ -101,4 +101,17 @@ fn a_directory_hands_its_group_down() {
         assert_eq!(fs::metadata(shared.join(at)).unwrap().gid(), 12345, "{at}");
     }
     assert_eq!(mode(&shared.join("d")), 0o2755);
+}
+
+#[test]
+fn permissions_that_were_changed_after_the_plan_are_not_swallowed_by_a_replacement() {
+    let (place, mut disk) = folder();
+    let planned = done(&disk.apply(&[make("f", "1")])[0]);
+    fs::set_permissions(place.path().join("f"), fs::Permissions::from_mode(0o640)).unwrap();
+    let replace =
+        |expected| Op::ReplaceWithFile { at: spot("f"), expected, source: inline("2"), mode: 0o644, mtime: MTIME };
+    assert!(matches!(disk.apply(&[replace(planned)])[0], Outcome::Differs));
+    assert_eq!(fs::read_to_string(place.path().join("f")).unwrap(), "1");
+    let seen = stat(&mut disk, "f");
+    assert_eq!(done(&disk.apply(&[replace(seen)])[0]).mode, 0o640, "they stay with the new content");
 }

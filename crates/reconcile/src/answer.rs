@@ -174,8 +174,8 @@ impl<V: View, T: Fn(Option<DeviceId>) -> String, F: FnMut() -> EntryId> Desk<'_,
             let place = self.place_beside(row, side.key)?;
             return self.set_apart(place, side);
         }
-        let is_link = |value: &Value| matches!(value, Value::Link { .. });
-        let attributes = is_link(&row.value) && !is_link(side.value); // links have none of their own
+        // Links have none of their own.
+        let attributes = !row.value.is_like(side.value) && !matches!(side.value, Value::Link { .. });
         let mut new = Row { value: side.value.clone(), mtime: side.mtime, dead: false, ..row.clone() };
         if attributes {
             new.mode = side.mode;

@@ -217,7 +217,10 @@ impl<V: View> Judge<'_, V> {
                 (told.place, told.place_changed) = (true, true);
             }
         }
-        if let Some(attributes) = &change.attributes {
+        let of_another_kind = |content: &ContentChange| told.verdict.is_some() && !content.value.is_like(&row.value);
+        if change.content.as_ref().is_some_and(of_another_kind) {
+            // They go with the candidate.
+        } else if let Some(attributes) = &change.attributes {
             let same = attributes.mode == row.mode;
             if row.attributes_time > attributes.base_time && !same {
                 told.refused = told.refused.or(Some(Refusal::Attributes));

@@ -327,7 +327,7 @@ impl Trees {
 
         let mut attributes = None;
         let is_link = |value: &Value| matches!(value, Value::Link { .. });
-        let crosses = is_link(value) != is_link(&remote.value); // links have no attributes of their own
+        let crosses = !value.is_like(&remote.value);
         let is_file = matches!(value, Value::File { .. });
         let times_count = is_file && *value == base.value && content.is_none();
         let changed_here = it.mode != base.seen_mode || (times_count && it.mtime != base.seen_mtime);

@@ -38,6 +38,11 @@ impl Value {
         matches!(self, Value::Directory)
     }
 
+    /// Whether both are of one kind. Permission bits are of a kind: those of a file are none for a directory.
+    pub fn is_like(&self, other: &Value) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     /// The content id and its length in bytes, of what has a content in the chunk store.
     pub fn content(&self) -> Option<(Digest, u64)> {
         match self {

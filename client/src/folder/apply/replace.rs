@@ -32,8 +32,10 @@ impl Batch<'_> {
         attributes: Option<(u32, Mtime)>,
     ) -> io::Result<Option<Stat>> {
         let dir = self.touched.dir(&at.dir)?;
+        // A file keeps what of its permission bits the new one gets: those of the plan, or somebody has changed them since.
+        let fits = |stat: &Stat| fits(expected, stat) && stat.mode == expected.mode;
         let current = match self.look_for(expected.kind, &dir, at.name.as_bytes())? {
-            Some(stat) if fits(expected, &stat) && stat.kind != Kind::Other => stat,
+            Some(stat) if fits(&stat) && stat.kind != Kind::Other => stat,
             _ => return Ok(None),
         };
         if current.kind == Kind::Directory && !self.is_empty(&at.path())? {
@@ -62,7 +64,7 @@ impl Batch<'_> {
         }
         let found = self.look_for(expected.kind, &self.tree.stage, swap.as_bytes())?;
         let done = match found {
-            Some(found) if !fits(expected, &found) => false,
+            Some(found) if !fits(&found) => false,
             // Removing a directory succeeds only if it is empty still.
             Some(Stat { kind: Kind::Directory, .. }) => stage::remove(self.tree, &swap).is_ok(),
             Some(_) => {

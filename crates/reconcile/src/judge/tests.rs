@@ -492,3 +492,19 @@ mod others {
         assert_eq!(propose(&mut plain, &Proposal::Change(nothing())), refused(Refusal::Stale));
     }
 }
+
+#[test]
+fn permission_bits_go_with_a_candidate_of_another_kind_and_are_none_for_what_is_there() {
+    for (there, other, mode) in
+        [(directory(), file(2), 0o644), (file(3), directory(), 0o644), (file(3), file(2), 0o600)]
+    {
+        let mut plain = with(there.clone());
+        let known = LogicalTime(2);
+        let mut change = edit(1, file(1), other);
+        change.attributes = Some(AttributesChange { base_time: known, mode: 0o600, mtime: Mtime::default() });
+        assert!(matches!(propose(&mut plain, &Proposal::Change(change)), Verdict::Conflict { .. }));
+        assert_eq!(plain.rows[&entry(1)].mode, mode, "{there:?}");
+        let candidates: Vec<u32> = plain.conflicts[&entry(1)].candidates.values().map(|it| it.mode).collect();
+        assert_eq!(candidates, [0o600]);
+    }
+}
