@@ -153,7 +153,7 @@ impl sync::answer::Choice {
                 }
                 for named in both.candidates {
                     let key = need(named.candidate, "the candidate")?.try_into()?;
-                    let Ok(name) = Name::new(named.name.clone()) else { return Ok(Err(named.name)) };
+                    let Ok(name) = Name::of_entry(named.name.clone()) else { return Ok(Err(named.name)) };
                     if names.insert(key, name).is_some() {
                         return Err(Malformed::Range("a candidate that is named twice"));
                     }
@@ -254,6 +254,8 @@ mod tests {
         let named = sync::NamedCandidate { candidate: Some(key.into()), name: "a/b".into() };
         let both = |named| sync::answer::Choice::KeepBoth(sync::KeepBoth { candidates: named });
         assert_eq!(both(vec![named.clone()]).to_domain(), Ok(Err("a/b".into())));
+        let own = sync::NamedCandidate { name: ".quics".into(), ..named.clone() };
+        assert_eq!(both(vec![own]).to_domain(), Ok(Err(".quics".into())), "every device's own");
         let named = sync::NamedCandidate { name: "x".into(), ..named };
         assert!(both(vec![named.clone(), named]).to_domain().is_err());
         let directory = sync::KeepMerged { value: Some((&Value::Directory).into()), ..Default::default() };

@@ -94,7 +94,7 @@ fn own(part: &bytes::Bytes) -> bytes::Bytes {
 impl TryFrom<common::Place> for Place {
     type Error = Malformed;
     fn try_from(place: common::Place) -> Result<Self, Malformed> {
-        Ok(Self { parent: EntryId::from_slice(&place.parent_id)?, name: Name::new(own(&place.name))? })
+        Ok(Self { parent: EntryId::from_slice(&place.parent_id)?, name: Name::of_entry(own(&place.name))? })
     }
 }
 
@@ -385,4 +385,19 @@ pub fn digests(list: &[bytes::Bytes]) -> Result<Vec<Digest>, Malformed> {
         return Err(Malformed::Range("the number of digests"));
     }
     Ok(list.iter().map(|digest| Digest::from_slice(digest)).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_entry_is_where_every_devices_own_directory_is() {
+        let place = |name: &'static str| {
+            let parent_id = bytes::Bytes::copy_from_slice(EntryId::TOP.as_bytes());
+            Place::try_from(common::Place { parent_id, name: name.into() })
+        };
+        assert!(matches!(place(".quics"), Err(Malformed::Type(_))));
+        assert_eq!(common::Place::from(&place(".quicsignore").unwrap()).name, ".quicsignore");
+    }
 }

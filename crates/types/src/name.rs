@@ -11,6 +11,9 @@ use crate::{EntryId, Error, limits};
 pub struct Name(Bytes);
 
 impl Name {
+    /// The name of every device's own directory in a synced folder, which no entry of a root has.
+    pub const OWN: &str = ".quics";
+
     /// Checks and takes a name.
     ///
     /// # Errors
@@ -24,6 +27,15 @@ impl Name {
             other if other.iter().any(|b| matches!(b, b'/' | 0)) => Err(Error::Name("it contains / or NUL")),
             _ => Ok(Self(bytes)),
         }
+    }
+
+    /// Checks and takes a name that an entry of a root is to have.
+    ///
+    /// # Errors
+    /// As [`Name::new`]; and for [`Name::OWN`].
+    pub fn of_entry(bytes: impl Into<Bytes>) -> Result<Self, Error> {
+        let name = Self::new(bytes)?;
+        if name.as_bytes() == Self::OWN.as_bytes() { Err(Error::Name("it is every device's own")) } else { Ok(name) }
     }
 
     /// The bytes of the name.
@@ -87,6 +99,12 @@ mod tests {
         assert!(Name::new(vec![b'x'; 256]).is_err());
         assert!(Name::new(vec![b'x'; 255]).is_ok());
         assert!(Name::new("...").is_ok());
+    }
+
+    #[test]
+    fn no_entry_has_the_name_of_what_is_every_devices_own() {
+        assert!(Name::of_entry(".quics").is_err() && Name::of_entry("..").is_err());
+        assert!(Name::of_entry(".quicsignore").is_ok() && Name::of_entry("quics").is_ok());
     }
 
     #[test]

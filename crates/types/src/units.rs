@@ -8,8 +8,6 @@ use crate::{Error, Name, limits};
 
 /// The directories in which version control systems keep a repository, whose files only fit each other.
 const REPOSITORIES: [&str; 6] = [".git", ".hg", ".svn", ".bzr", ".jj", "_darcs"];
-/// Every device's own directory in a synced folder.
-const OWN: &[u8] = b".quics";
 /// What follows a unit's name where one is kept beside another: `.git (from laptop)`. It stands before an extension:
 /// `Pictures (from laptop).bundle`.
 const BESIDE: &[u8] = b" (";
@@ -31,7 +29,7 @@ impl UnitNames {
     pub fn new(names: impl IntoIterator<Item = Name>) -> Result<Self, Error> {
         let mut all = std::collections::BTreeSet::new();
         for name in names {
-            if name.as_bytes() == OWN {
+            if name.as_bytes() == Name::OWN.as_bytes() {
                 return Err(Error::Units(".quics is every device's own"));
             }
             if name.as_bytes().len() > limits::UNIT_NAME_BYTES {
