@@ -1,9 +1,9 @@
 //! `quics conflicts`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use quics_proto::agent::v1::ListConflictsRequest;
+use quics_proto::agent::v1::{ListConflictsRequest, ListedConflict};
 use quics_proto::common::v1::{File, Value, value::Kind};
 use quics_proto::sync::v1::CandidateRole;
 use serde::Serialize;
@@ -146,17 +146,28 @@ pub(super) async fn list(agent: &mut api::Client, path: Option<PathBuf>) -> Resu
     Ok(listed.into_iter().filter(|listed| below(&listed.path)).map(Conflict::from).collect())
 }
 
+/// The last conflict at a path, open or over.
+async fn last(agent: &mut api::Client, place: &Path) -> Result<Option<ListedConflict>, Failure> {
+    let wanted = context::bytes(place);
+    let request = ListConflictsRequest { path: wanted.clone(), over: true };
+    let listed = agent.list_conflicts(request).await?.into_inner().conflicts;
+    Ok(listed.into_iter().find(|listed| listed.path == wanted))
+}
+
+/// Whether what is at a path is one thing with everything in it, and there was a conflict about it.
+pub(super) async fn was_about_a_unit(agent: &mut api::Client, path: PathBuf) -> Result<bool, Failure> {
+    let last = last(agent, &context::place(&path)?).await?;
+    Ok(last.is_some_and(|it| unit(it.row.and_then(|row| row.value).as_ref()).is_some()))
+}
+
 /// The one open conflict at a path.
 ///
 /// # Errors
 /// One sentence; where it is over, who answered what and when.
 pub(super) async fn find(agent: &mut api::Client, path: PathBuf) -> Result<Conflict, Failure> {
     let place = context::place(&path)?;
-    let wanted = context::bytes(&place);
-    let request = ListConflictsRequest { path: wanted.clone(), over: true };
-    let listed = agent.list_conflicts(request).await?.into_inner().conflicts;
     let shown = crate::text::path(&place);
-    match listed.into_iter().find(|listed| listed.path == wanted) {
+    match last(agent, &place).await? {
         Some(found) if found.conflict.as_ref().is_some_and(|it| !it.candidates.is_empty()) => Ok(found.into()),
         Some(over) if !over.answered.is_empty() => {
             Err(Failure::new(format!("the conflict at {shown} is over: {}", crate::text::line(&over.answered))))

@@ -286,13 +286,19 @@ fn is_directory(side: &Side) -> bool {
 
 /// What an answer does, for people.
 pub(super) fn told(conflict: &Conflict, answer: &ConflictAnswer) -> String {
+    // A file cannot take the place of a directory with something in it.
+    let beside = match is_directory(conflict.server()) {
+        true => "; a directory with anything in it stays, and this gets a name beside it",
+        false => "",
+    };
     match &answer.choice {
         None => "nothing".to_owned(),
         Some(Choice::Server(_)) => "the server's version is kept".to_owned(),
         Some(Choice::Candidate(key)) => {
             let side = conflict.candidates().iter().find(|side| side.key.as_ref() == Some(key));
             let whose = side.and_then(|side| side.author.as_ref()).map(label);
-            format!("the version of {} is kept", whose.unwrap_or_default())
+            let beside = if side.is_some_and(|side| side.value.is_some()) { beside } else { "" };
+            format!("the version of {} is kept{beside}", whose.unwrap_or_default())
         }
         Some(Choice::Both(both)) => {
             let names: Vec<_> = both.candidates.iter().map(|it| format!("\"{}\"", text::bytes(&it.name))).collect();
@@ -302,7 +308,7 @@ pub(super) fn told(conflict: &Conflict, answer: &ConflictAnswer) -> String {
                 format!("both are kept, the second as {}", names.join(", "))
             }
         }
-        Some(Choice::Merged(_)) => "the merged version is kept".to_owned(),
+        Some(Choice::Merged(_)) => format!("the merged version is kept{beside}"),
     }
 }
 
@@ -397,6 +403,18 @@ pub(super) mod tests {
         assert_eq!(names(&conflict(false), Some(b"other")), [b"other"]);
         assert!(names(&conflict(true), None).is_empty());
         assert_eq!(names(&conflict(true), Some(b"other")), [b"other"]);
+    }
+
+    #[test]
+    fn what_gets_a_name_beside_a_directory_is_told_so() {
+        let mut conflict = conflict(false);
+        let told_of = |conflict: &Conflict, side: usize| told(conflict, &conflict.keep_side(&conflict.sides[side]));
+        assert_eq!(told_of(&conflict, 1), "the version of right is kept");
+        conflict.sides[0].value = Some(Value { kind: Some(Kind::Directory(Default::default())) });
+        assert!(told_of(&conflict, 1).contains("stays, and this gets a name beside it"));
+        assert!(told(&conflict, &conflict.keep_merged(Bytes::new())).contains("a name beside it"));
+        assert_eq!(told_of(&conflict, 0), "the server's version is kept");
+        assert_eq!(told_of(&conflict, 2), "the version of third is kept", "it has no version to put anywhere");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use quics_types::{Digest, Mtime, Name, UnitNames};
 use super::{Abilities, Body, DisplacedEdit, Kind, Listing, RelPath, Spot, Stat, beneath, displaced, listing, unit};
 
 /// The folder's private directory, never synced.
-pub(super) const OWN: &str = ".quics";
+pub(super) const OWN: &str = Name::OWN;
 
 /// An open folder: handles to its root and to its private directories. Cheap to share; all of it may be used from
 /// several threads.

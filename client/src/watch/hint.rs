@@ -10,7 +10,7 @@ use notify::{
 use crate::folder::RelPath;
 
 /// The private directory, of this folder or of another one inside it.
-const PRIVATE: &[u8] = b".quics";
+const PRIVATE: &[u8] = quics_types::Name::OWN.as_bytes();
 
 /// What the watcher's thread is told.
 #[derive(Debug, PartialEq, Eq)]

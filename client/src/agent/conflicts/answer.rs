@@ -43,7 +43,7 @@ impl Core {
         if request.dry_run {
             return self.try_out(root, &request.answers).await;
         }
-        let outcomes = self.unit_problems(root, &request.answers).await;
+        let outcomes = self.problems(root, &request.answers).await;
         if outcomes.iter().any(|outcome| !outcome.problem.is_empty()) {
             return Ok(api::ResolveConflictsResponse { resolution_id: Bytes::new(), done: false, outcomes });
         }
@@ -111,8 +111,8 @@ impl Core {
         })
     }
 
-    /// What the server cannot see to: a unit stays one.
-    async fn unit_problems(&self, root: &Arc<Root>, answers: &[api::ConflictAnswer]) -> Vec<api::ConflictOutcome> {
+    /// What can be told before anything is brought to the server, or that it cannot see to.
+    async fn problems(&self, root: &Arc<Root>, answers: &[api::ConflictAnswer]) -> Vec<api::ConflictOutcome> {
         let remakes = |answer: &api::ConflictAnswer| matches!(answer.choice, Some(Choice::Both(_) | Choice::Merged(_)));
         if !answers.iter().any(remakes) {
             return Vec::new();
@@ -120,7 +120,7 @@ impl Core {
         let listed = self.conflicts(root).await;
         let problem = |answer: &api::ConflictAnswer| {
             let found = listed.iter().find(|it| is_about(it, answer));
-            let problem = found.and_then(|found| unit_problem(root, found, answer)).unwrap_or_default();
+            let problem = own_name(answer).or_else(|| unit_problem(root, found?, answer)).unwrap_or_default();
             api::ConflictOutcome { entry_id: answer.entry_id.clone(), problem, outcome: None }
         };
         answers.iter().map(problem).collect()
@@ -163,7 +163,7 @@ impl Core {
         if state.revision != answer.revision {
             return Ok("it has changed since you saw it".to_owned());
         }
-        if let Some(problem) = unit_problem(root, found, answer) {
+        if let Some(problem) = own_name(answer).or_else(|| unit_problem(root, found, answer)) {
             return Ok(problem);
         }
         Ok(match &answer.choice {
@@ -257,6 +257,13 @@ fn is_about(listed: &api::ListedConflict, answer: &api::ConflictAnswer) -> bool 
     listed.conflict.as_ref().is_some_and(|conflict| conflict.entry_id == answer.entry_id)
 }
 
+/// Why an answer is none whatever it is about: nothing in a root is called as every device's own directory is.
+fn own_name(answer: &api::ConflictAnswer) -> Option<String> {
+    let Some(Choice::Both(both)) = &answer.choice else { return None };
+    let own = both.candidates.iter().any(|it| it.name == Name::OWN.as_bytes());
+    own.then(|| format!("the name \"{}\" is every device's own: give another with --name", Name::OWN))
+}
+
 /// Why an answer is none for a directory that is one thing with everything in it: nothing can be made of its parts, and
 /// under another kind of name it would not stay one.
 fn unit_problem(root: &Root, found: &api::ListedConflict, answer: &api::ConflictAnswer) -> Option<String> {
@@ -298,4 +305,21 @@ async fn name_problem(root: &Root, found: &api::ListedConflict, name: &Bytes, de
     let place = quics_types::Place { parent, name };
     let taken = root.ask(move |engine| engine.taken(&place)).await?;
     taken.then(|| format!("the name \"{shown}\" exists already: give another with --name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_under_the_name_of_a_devices_own_directory() {
+        let both = |names: &[&'static str]| {
+            let named = |name: &&'static str| sync::NamedCandidate { name: (*name).into(), ..Default::default() };
+            let choice = Choice::Both(sync::KeepBoth { candidates: names.iter().map(named).collect() });
+            api::ConflictAnswer { choice: Some(choice), ..Default::default() }
+        };
+        assert!(own_name(&both(&["a", ".quics"])).unwrap().contains("every device's own"));
+        assert_eq!(own_name(&both(&["a", ".quicsignore"])), None);
+        assert_eq!(own_name(&api::ConflictAnswer::default()), None);
+    }
 }

@@ -12,6 +12,9 @@ use crate::cli::{Context, Failure};
 use crate::merge::{self, Labels, Merged, TEXT_BYTES};
 use crate::text;
 
+/// The longest merged version that is looked at, in bytes.
+const MERGED_BYTES: usize = 4 * TEXT_BYTES;
+
 /// The texts of a conflict between the server and one candidate.
 pub(super) struct Texts {
     pub(super) server: Vec<u8>,
@@ -51,18 +54,22 @@ pub(super) async fn texts(agent: &mut api::Client, conflict: &Conflict, side: &S
     })
 }
 
-/// The candidate that is merged with the server's version: this device's, or the only one.
-pub(super) fn partner(conflict: &Conflict) -> Option<&Side> {
-    counterpart(conflict, |side| side.file().is_some())
-}
-
-/// This device's candidate of some kind, or the only one.
-pub(super) fn counterpart(conflict: &Conflict, of: impl Fn(&Side) -> bool) -> Option<&Side> {
-    let found: Vec<&Side> = conflict.candidates().iter().filter(|side| of(side)).collect();
-    let own = found.iter().find(|side| side.author.as_ref().is_some_and(|author| author.own));
-    match (found.as_slice(), own) {
-        ([only], _) => Some(only),
-        (_, own) => own.copied(),
+/// The candidate that is merged with the server's version: the only one. A merge with one of several would drop the
+/// others.
+///
+/// # Errors
+/// One sentence: there is nothing to merge, or there are more than two sides.
+pub(super) fn partner(conflict: &Conflict) -> Result<&Side, String> {
+    if conflict.is_about_a_unit() {
+        return Err("it is one thing with everything in it and cannot be merged: keep one side, or both".to_owned());
+    }
+    match conflict.candidates() {
+        [only] if only.file().is_some() => Ok(only),
+        [] | [_] => Err("there are not two files to merge: keep one side, or give --file".to_owned()),
+        _ => Err(format!(
+            "there are {} sides, and a merge of more than two is not made: keep one, both, or give --file",
+            conflict.sides.len()
+        )),
     }
 }
 
@@ -75,13 +82,9 @@ pub(super) async fn merge(
     conflict: &Conflict,
     tool: Option<&str>,
 ) -> Result<Made, Failure> {
-    if conflict.is_about_a_unit() {
-        return Ok(
-            Err("it is one thing with everything in it and cannot be merged: keep one side, or both".to_owned()),
-        );
-    }
-    let Some(side) = partner(conflict) else {
-        return Ok(Err("there are not two files to merge: keep one side, or give --file".to_owned()));
+    let side = match partner(conflict) {
+        Ok(side) => side,
+        Err(reason) => return Ok(Err(reason)),
     };
     let texts = texts(agent, conflict, side).await?;
     if let Some(tool) = tool {
@@ -150,7 +153,7 @@ pub(super) async fn with_tool(
     if !status.success() {
         return Ok(Err(format!("the merge tool failed ({status}): nothing was changed")));
     }
-    Ok(check(&merged, texts)?.map(|()| (bench, merged)))
+    Ok(check(&merged, texts.as_slice())?.map(|()| (bench, merged)))
 }
 
 /// Opens a merge with its markers in the person's editor.
@@ -168,24 +171,97 @@ pub(super) fn with_editor(context: &Context, conflict: &Conflict, texts: &Texts)
     if !status.success() {
         return Ok(Err(format!("the editor failed ({status}): nothing was changed")));
     }
-    Ok(check(&merged, Some(texts))?.map(|()| (bench, merged)))
+    Ok(check(&merged, &[texts])?.map(|()| (bench, merged)))
 }
 
-/// Looks whether a merged version has markers left. The inner error is the sentence that says so.
-fn check(merged: &Path, texts: Option<&Texts>) -> Result<Result<(), String>, Failure> {
-    let Some(texts) = texts else { return Ok(Ok(())) };
-    let left = files::load(merged, 4 * TEXT_BYTES)?
-        .is_some_and(|text| merge::new_markers(&text, &[&texts.server, &texts.base, &texts.other]));
-    if left {
+/// Takes a file that the person merged. The inner error is the sentence that says why not.
+pub(super) async fn given(
+    agent: &mut api::Client,
+    conflict: &Conflict,
+    merged: &Path,
+) -> Result<Result<(), String>, Failure> {
+    // What is no file, the agent refuses.
+    if !merged.is_file() {
+        return Ok(Ok(()));
+    }
+    let Some(text) = files::load(merged, MERGED_BYTES)? else { return Ok(Ok(())) };
+    let mut known = Vec::new();
+    for side in conflict.candidates() {
+        known.extend(texts(agent, conflict, side).await?);
+    }
+    Ok(finished(&text, &known.iter().collect::<Vec<_>>()))
+}
+
+/// Looks at what an editor or a tool made. The inner error is the sentence that says what is wrong with it.
+fn check(merged: &Path, texts: &[&Texts]) -> Result<Result<(), String>, Failure> {
+    let Some(text) = files::load(merged, MERGED_BYTES)? else { return Ok(Ok(())) };
+    // Who gives up on a merge empties the file.
+    if text.trim_ascii().is_empty() {
         return Ok(Err(
-            "the merged version has markers left (<<<<<<<, =======, >>>>>>>): nothing was changed".to_owned()
+            "the merged version is empty: nothing was changed (where that is meant, give it with --file)".to_owned()
         ));
     }
-    Ok(Ok(()))
+    Ok(finished(&text, texts))
+}
+
+/// Whether a merge of these texts is finished: it has no markers that none of them had. Of what is no text nothing is
+/// known.
+fn finished(merged: &[u8], texts: &[&Texts]) -> Result<(), String> {
+    let known: Vec<&[u8]> = texts.iter().flat_map(|it| [&it.server[..], &it.base, &it.other]).collect();
+    if !known.is_empty() && merge::new_markers(merged, &known) {
+        return Err("the merged version has markers left (<<<<<<<, =======, >>>>>>>): nothing was changed".to_owned());
+    }
+    Ok(())
 }
 
 /// The entry's name.
 fn name(conflict: &Conflict) -> &[u8] {
     let path = conflict.relative();
     path.iter().rposition(|byte| *byte == b'/').map_or(path, |at| &path[at + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sides::tests::{conflict, content};
+
+    #[test]
+    fn a_merge_is_of_two_sides_and_says_how_many_there_are() {
+        let mut conflict = conflict(false);
+        assert!(partner(&conflict).unwrap_err().contains("there are 3 sides"), "a deleted one is a side too");
+        conflict.sides[2].value = content(3, 30);
+        conflict.sides[2].author.as_mut().unwrap().own = true;
+        assert!(partner(&conflict).unwrap_err().contains("there are 3 sides"), "one's own is no better");
+        conflict.sides.truncate(2);
+        assert_eq!(partner(&conflict).unwrap().value, content(2, 20));
+        conflict.sides[1].value = None;
+        assert!(partner(&conflict).unwrap_err().contains("not two files"));
+    }
+
+    #[test]
+    fn markers_are_found_in_a_merge_of_any_number_of_sides() {
+        let texts = |other: &str| Texts {
+            server: b"a\n".to_vec(),
+            base: Vec::new(),
+            other: other.as_bytes().to_vec(),
+            label: String::new(),
+        };
+        let (one, two) = (texts("b\n"), texts("Title\n=======\n"));
+        assert!(finished(b"a\n=======\nb\n", &[&one]).unwrap_err().contains("markers left"));
+        assert_eq!(finished(b"a\n=======\nb\n", &[&one, &two]), Ok(()), "one of them had such a line");
+        assert!(finished(b"<<<<<<< x\n", &[&one, &two]).is_err());
+        assert_eq!(finished(b"<<<<<<< x\n", &[]), Ok(()), "of what is no text nothing is known");
+    }
+
+    #[test]
+    fn an_emptied_file_is_no_merge() {
+        let directory = tempfile::tempdir().unwrap();
+        let merged = directory.path().join("merged");
+        for empty in ["", "\n", " \n\n"] {
+            std::fs::write(&merged, empty).unwrap();
+            assert!(check(&merged, &[]).unwrap().unwrap_err().contains("is empty"), "{empty:?}");
+        }
+        std::fs::write(&merged, "a\n").unwrap();
+        assert_eq!(check(&merged, &[]).unwrap(), Ok(()));
+    }
 }

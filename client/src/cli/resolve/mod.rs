@@ -121,12 +121,19 @@ impl Resolve {
         let mut found = conflicts::list(agent, self.path.clone()).await?;
         if let Some(pattern) = &self.glob {
             let rules = rules(pattern)?;
+            let any = !found.is_empty();
             found.retain(|conflict| {
                 let path = std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
                     conflict.relative(),
                 ));
                 rules.matched_path_or_any_parents(path, false).is_ignore()
             });
+            if any && found.is_empty() {
+                return Err(Failure::new(format!(
+                    "no open conflict matches \"{}\": `quics conflicts` shows them",
+                    text::line(pattern)
+                )));
+            }
         }
         if let Some(group) = &self.group {
             found.retain(|conflict| conflict.listed.group_id == *group);
@@ -138,7 +145,7 @@ impl Resolve {
             }
         }
         if let (true, Some(path)) = (found.is_empty(), self.path.clone())
-            && !context::place(&path)?.is_dir()
+            && (!context::place(&path)?.is_dir() || conflicts::was_about_a_unit(agent, path.clone()).await?)
         {
             // Says that there is none, or who answered it.
             found.push(conflicts::find(agent, path).await?);
@@ -180,7 +187,11 @@ impl Resolve {
             let answer = match take {
                 Take::Both => conflict.keep_both(name.as_ref()),
                 Take::Merged => match &self.file {
-                    Some(file) => Ok(conflict.keep_merged(context::bytes(&context::place(file)?))),
+                    Some(file) => {
+                        let merged = context::place(file)?;
+                        let given = merging::given(agent, conflict, &merged).await?;
+                        given.map(|()| conflict.keep_merged(context::bytes(&merged)))
+                    }
                     None => match merging::merge(context, agent, conflict, self.tool.as_deref()).await? {
                         Ok((bench, merged)) => {
                             benches.push(bench);
@@ -288,7 +299,11 @@ fn rules(pattern: &str) -> Result<Gitignore, Failure> {
     let wrong = |error: ignore::Error| Failure::usage(format!("this pattern cannot be used: {error}"));
     let mut builder = GitignoreBuilder::new("");
     builder.add_line(None, pattern).map_err(wrong)?;
-    builder.build().map_err(wrong)
+    let rules = builder.build().map_err(wrong)?;
+    if rules.num_ignores() == 0 {
+        return Err(Failure::usage("this pattern cannot be used: it says nothing, or what not to take"));
+    }
+    Ok(rules)
 }
 
 async fn undo(agent: &mut api::Client, id: &str) -> Result<u8, Failure> {
@@ -364,5 +379,14 @@ mod tests {
             rules(pattern).unwrap().matched_path_or_any_parents(std::path::Path::new(path), false).is_ignore()
         };
         assert!(matches("*.lock", "a/b/Cargo.lock") && matches("/a/", "a/b") && !matches("/b", "a/b"));
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_used_is_wrong_use() {
+        for wrong in ["", "  ", "# a", "!a", "a{b", "[z-a]"] {
+            let failure = rules(wrong).map(|_| wrong).unwrap_err();
+            assert_eq!(failure.code, USAGE, "{wrong:?}");
+            assert!(failure.text.starts_with("this pattern cannot be used: "), "{}", failure.text);
+        }
     }
 }

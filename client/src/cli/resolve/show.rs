@@ -2,6 +2,8 @@
 
 use console::style;
 
+use quics_proto::common::v1::Value;
+
 use super::merging::{self, Texts};
 use super::whole;
 use crate::api;
@@ -48,27 +50,46 @@ fn is_picture(path: &[u8]) -> bool {
     ENDINGS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(ending))
 }
 
-/// Shows what differs between the server's text and a candidate's, at most `lines` lines of it, and gives the texts.
-/// Where both changed a common text, what each changed is shown.
-pub(super) async fn difference(
-    agent: &mut api::Client,
-    conflict: &Conflict,
-    lines: usize,
-) -> Result<Option<Texts>, Failure> {
-    if let Some(side) = merging::counterpart(conflict, |side| side.unit().is_some()) {
-        whole::difference(agent, conflict, side, lines).await?;
-        return Ok(None);
+/// What could be shown of the differences.
+#[derive(Default)]
+pub(super) struct Shown {
+    /// Whether anything was.
+    pub(super) any: bool,
+    /// The texts, where they can be merged.
+    pub(super) texts: Option<Texts>,
+}
+
+/// Shows what differs between the server's version and every candidate's, at most `lines` lines of each.
+/// Where both changed something common, what each changed is shown; what the server's changed once.
+pub(super) async fn difference(agent: &mut api::Client, conflict: &Conflict, lines: usize) -> Result<Shown, Failure> {
+    let mut shown = Shown::default();
+    let server = conflict.server().name();
+    let mut bases: Vec<&Value> = Vec::new();
+    for side in conflict.candidates() {
+        let base = side.base.as_ref();
+        let first = base.is_none_or(|base| !bases.contains(&base));
+        if side.unit().is_some() {
+            let printed = whole::difference(agent, conflict, side, first, lines).await?;
+            bases.extend(base.filter(|_| printed));
+            shown.any |= printed;
+            continue;
+        }
+        let Some(texts) = merging::texts(agent, conflict, side).await? else { continue };
+        let other = side.name();
+        if base.is_none() {
+            print(&format!("From {server} to {other}:"), &texts.server, &texts.other, lines)?;
+        } else {
+            if first {
+                print(&format!("What {server} changed:"), &texts.base, &texts.server, lines)?;
+            }
+            print(&format!("What {other} changed:"), &texts.base, &texts.other, lines)?;
+        }
+        bases.extend(base);
+        shown.any = true;
+        shown.texts = Some(texts);
     }
-    let Some(side) = merging::partner(conflict) else { return Ok(None) };
-    let Some(texts) = merging::texts(agent, conflict, side).await? else { return Ok(None) };
-    let (server, other) = (conflict.server().name(), side.name());
-    if side.base.is_some() {
-        print(&format!("What {server} changed:"), &texts.base, &texts.server, lines)?;
-        print(&format!("What {other} changed:"), &texts.base, &texts.other, lines)?;
-    } else {
-        print(&format!("From {server} to {other}:"), &texts.server, &texts.other, lines)?;
-    }
-    Ok(Some(texts))
+    shown.texts = shown.texts.filter(|_| merging::partner(conflict).is_ok());
+    Ok(shown)
 }
 
 fn print(title: &str, before: &[u8], after: &[u8], lines: usize) -> Result<(), Failure> {

@@ -11,7 +11,8 @@ use quics_proto::agent::v1::ConflictAnswer;
 use quics_proto::sync::v1::answer_outcome::Outcome;
 
 use super::merging::{self, Texts};
-use super::{grouped, report, send, show};
+use super::show::{self, Shown};
+use super::{grouped, report, send};
 use crate::api;
 use crate::cli::failure::{DONE, WAITING};
 use crate::cli::files::Workbench;
@@ -143,13 +144,13 @@ impl<'a> Walk<'a> {
             let since = output::when(conflict.listed.since);
             output::line(format_args!("\n[{place}] {}  (since {since})", style(conflict.path()).bold()))?;
             show::sides(&mut self.agent, &conflict).await?;
-            let texts = show::difference(&mut self.agent, &conflict, show::LINES).await?;
+            let shown = show::difference(&mut self.agent, &conflict, show::LINES).await?;
             if !conflict.listed.may_answer {
                 output::line("  You may not answer it; others will.")?;
                 self.skipped += 1;
                 return Ok(Next::Go);
             }
-            let (answer, _bench) = match self.choose(&conflict, texts.as_ref()).await? {
+            let (answer, _bench) = match self.choose(&conflict, &shown).await? {
                 Chosen::Answer(answer, bench) => (answer, bench),
                 Chosen::Skip => {
                     self.skipped += 1;
@@ -178,7 +179,8 @@ impl<'a> Walk<'a> {
             .find(|now| now.state.entry_id == before.state.entry_id && now.listed.root_id == before.listed.root_id))
     }
 
-    async fn choose(&mut self, conflict: &Conflict, texts: Option<&Texts>) -> Result<Chosen, Failure> {
+    async fn choose(&mut self, conflict: &Conflict, shown: &Shown) -> Result<Chosen, Failure> {
+        let texts = shown.texts.as_ref();
         let clean = texts.map(Texts::merge);
         let seconds: Vec<String> = conflict
             .seconds()
@@ -199,9 +201,9 @@ impl<'a> Walk<'a> {
             None => {}
         }
         choices.extend(texts.map(|_| ("e", "edit the merge")));
-        let tool = self.tool.as_ref().filter(|_| !conflict.is_about_a_unit());
-        choices.extend(tool.map(|_| ("t", "open in your merge tool")));
-        choices.extend(texts.map(|_| ("d", "show all that differs")));
+        let tool = self.tool.clone().filter(|_| merging::partner(conflict).is_ok());
+        choices.extend(tool.is_some().then_some(("t", "open in your merge tool")));
+        choices.extend(shown.any.then_some(("d", "show all that differs")));
         choices.extend([("k", "skip"), ("q", "quit")]);
         loop {
             let typed = self.ask(&choices)?;
@@ -211,7 +213,7 @@ impl<'a> Walk<'a> {
                 ("s", _) => conflict.keep(&Take::Server).map(|answer| (answer, None)),
                 ("m", _) if mine => conflict.keep(&Take::Mine).map(|answer| (answer, None)),
                 ("b", _) if !seconds.is_empty() => self.both(conflict)?.map(|answer| (answer, None)),
-                ("d", Some(_)) => {
+                ("d", _) if shown.any => {
                     show::difference(&mut self.agent, conflict, usize::MAX).await?;
                     continue;
                 }
@@ -223,8 +225,7 @@ impl<'a> Walk<'a> {
                     let made = merging::with_editor(self.context, conflict, texts)?;
                     made.map(|(bench, at)| (conflict.keep_merged(context::bytes(&at)), Some(bench)))
                 }
-                ("t", _) if self.tool.is_some() => {
-                    let tool = self.tool.clone();
+                ("t", _) if tool.is_some() => {
                     let made = merging::merge(self.context, &mut self.agent, conflict, tool.as_deref()).await?;
                     made.map(|(bench, at)| (conflict.keep_merged(context::bytes(&at)), Some(bench)))
                 }

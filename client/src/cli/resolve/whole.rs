@@ -81,17 +81,18 @@ pub(super) async fn count(agent: &mut api::Client, conflict: &Conflict, side: &S
 }
 
 /// Shows which files differ between the server's unit and a candidate's: what each has changed, where it is known what
-/// both began with. At most `lines` of each.
+/// both began with (the server's only where `both`). At most `lines` of each. Gives whether there was anything to show.
 pub(super) async fn difference(
     agent: &mut api::Client,
     conflict: &Conflict,
     side: &Side,
+    both: bool,
     lines: usize,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let server = conflict.server();
-    let (Some(left), Some(right)) = (server.unit(), side.unit()) else { return Ok(()) };
+    let (Some(left), Some(right)) = (server.unit(), side.unit()) else { return Ok(false) };
     let (Some(left), Some(right)) = (read(agent, conflict, &left).await, read(agent, conflict, &right).await) else {
-        return Ok(());
+        return Ok(false);
     };
     let base = match unit(side.base.as_ref()) {
         Some(base) => read(agent, conflict, &base).await,
@@ -99,11 +100,14 @@ pub(super) async fn difference(
     };
     match base {
         Some(base) => {
-            print(&format!("What {} changed:", server.name()), &base.changes(&left), lines)?;
-            print(&format!("What {} changed:", side.name()), &base.changes(&right), lines)
+            if both {
+                print(&format!("What {} changed:", server.name()), &base.changes(&left), lines)?;
+            }
+            print(&format!("What {} changed:", side.name()), &base.changes(&right), lines)?;
         }
-        None => print(&format!("From {} to {}:", server.name(), side.name()), &left.changes(&right), lines),
+        None => print(&format!("From {} to {}:", server.name(), side.name()), &left.changes(&right), lines)?,
     }
+    Ok(true)
 }
 
 fn print(title: &str, changes: &[(Bytes, Change)], lines: usize) -> Result<(), Failure> {
@@ -117,7 +121,8 @@ fn print(title: &str, changes: &[(Bytes, Change)], lines: usize) -> Result<(), F
         })?;
     }
     if changes.len() > lines {
-        output::line(format_args!("  … and {}", text::count((changes.len() - lines) as u64, "more file")))?;
+        let more = text::count((changes.len() - lines) as u64, "more file");
+        output::line(format_args!("  … and {more} (d shows all)"))?;
     }
     Ok(())
 }
