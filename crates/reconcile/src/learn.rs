@@ -160,6 +160,7 @@ impl Trees {
             ..Base::of(row, seen)
         };
         self.set_settled(row.id, CandidateRole::New, None);
+        self.set_settled(row.id, CandidateRole::Own, None); // what is here was agreed on anew
         self.drop_candidate(row.id, CandidateRole::New);
         self.set_base(row.id, base);
         if let Some(node) = node.filter(|node| self.nodes.contains_key(node)) {

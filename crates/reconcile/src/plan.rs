@@ -47,8 +47,8 @@ pub enum Step {
     Park(EntryId),
     /// Remove a new file that lost its conflict and is unchanged since.
     Drop(NodeId),
-    /// Give a new directory that lost its conflict another name; bring something staged that is no entry any more back
-    /// in sight under a free name.
+    /// Give a directory whose name is another's (it lost its conflict, or was deleted and is made again) another name;
+    /// bring something staged that is no live entry any more back in sight under a free name.
     Aside(NodeId),
 }
 
@@ -274,10 +274,26 @@ impl Trees {
         if it.children.is_empty() {
             Next::Do(Step::Remove(id))
         } else if self.lives(node) {
-            Next::Do(Step::Forget(id)) // deleted there, alive here: it is new again
+            self.plan_revival(node, it, value) // deleted there, alive here
         } else {
             Next::Wait
         }
+    }
+
+    /// A directory that was deleted elsewhere is made again for what is this device's own in it. It stays bound until it
+    /// is: what was deleted with it keeps its entry, and goes, whichever comes first.
+    fn plan_revival(&self, node: NodeId, it: &Node, value: &Value) -> Next {
+        let Some(place) = self.place_of(it) else {
+            // What is staged comes back in sight; else its own directory is made first.
+            return if it.parent == NodeId::STAGE { Next::Do(Step::Aside(node)) } else { Next::Wait };
+        };
+        if !self.is_live_directory(place.parent) {
+            return Next::Wait;
+        }
+        if self.remote_at(&place).is_some() {
+            return Next::Do(Step::Aside(node)); // its name is another's
+        }
+        propose_create(place, node, it, value)
     }
 
     fn propose_content(&self, id: EntryId, node: NodeId, it: &Node, value: &Value, ask: bool) -> Next {
@@ -415,9 +431,7 @@ impl Trees {
                 return Next::Do(if value.is_directory() { Step::Aside(node) } else { Step::Drop(node) });
             }
         }
-        let proposal =
-            Proposal::Create { id: EntryId::TOP, place, value: value.clone(), mode: it.mode, mtime: it.mtime };
-        Next::Do(Step::Propose { proposal: Box::new(proposal), node: Some(node) })
+        propose_create(place, node, it, value)
     }
 
     /// Whether an entry can come to a place on this disk, and what is in the way.
@@ -484,6 +498,11 @@ enum Way {
     Free,
     Park(EntryId),
     Blocked,
+}
+
+fn propose_create(place: Place, node: NodeId, it: &Node, value: &Value) -> Next {
+    let proposal = Proposal::Create { id: EntryId::TOP, place, value: value.clone(), mode: it.mode, mtime: it.mtime };
+    Next::Do(Step::Propose { proposal: Box::new(proposal), node: Some(node) })
 }
 
 fn content_change(base: &crate::Base, value: &Value, it: &Node, ask: bool) -> ContentChange {

@@ -67,8 +67,15 @@ const RULES: &[Rule] = &[
     Rule {
         broken: "what is new in a directory deleted elsewhere does not keep it",
         file: "plan.rs",
-        was: "Next::Do(Step::Forget(id)) // deleted there, alive here",
-        is: "Next::Wait // deleted there, alive here",
+        was: "self.plan_revival(node, it, value) // deleted there, alive here",
+        is: "{ let _ = self.plan_revival(node, it, value); Next::Wait }",
+        noticed: true,
+    },
+    Rule {
+        broken: "a directory that is made again is forgotten first, with everything in it",
+        file: "plan.rs",
+        was: "self.plan_revival(node, it, value) // deleted there, alive here",
+        is: "{ let _ = self.plan_revival(node, it, value); Next::Do(Step::Forget(id)) }",
         noticed: true,
     },
     Rule {

@@ -181,6 +181,32 @@ fn what_was_added_below_a_directory_that_was_deleted_lives() {
 }
 
 #[test]
+fn of_directories_that_were_deleted_only_what_was_added_below_comes_back() {
+    let directories = ["i1", "i2", "i3", "i4"];
+    let pair = peace(
+        |it| {
+            write(it, "beside", "beside\n");
+            for directory in directories {
+                fs::create_dir_all(it.join(directory).join("empty")).unwrap();
+                for file in 1..=4 {
+                    write(it, &format!("{directory}/{file}"), &format!("{file} of {directory}\n"));
+                }
+            }
+        },
+        |it| directories.iter().for_each(|directory| fs::remove_dir_all(it.join(directory)).unwrap()),
+        |it| directories.iter().for_each(|directory| write(it, &format!("{directory}/added"), "added\n")),
+    );
+    for folder in [&pair.here, &pair.there] {
+        for directory in directories {
+            let members = || super::names(&folder.join(directory));
+            until("the addition, and nothing else", || folder.join(directory).exists() && members() == ["added"]);
+        }
+    }
+    pair.converge();
+    assert_eq!(super::names(&pair.here), ["beside", "i1", "i2", "i3", "i4"]);
+}
+
+#[test]
 fn what_was_touched_and_put_back_withdraws_itself() {
     let pair = Pair::quarrel();
     fs::write(pair.on("plan.txt"), "common\n").unwrap();

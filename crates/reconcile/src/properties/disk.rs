@@ -35,12 +35,19 @@ pub(super) struct Contents {
     pub(super) known: BTreeSet<u8>,
     /// On which devices users moved them.
     moved: BTreeMap<u8, BTreeSet<usize>>,
+    /// Which a user removed, and put nothing in their place.
+    removed: BTreeSet<u8>,
 }
 
 impl Contents {
     /// Whether a content may be gone.
     pub(super) fn spared(&self, content: u8) -> bool {
         self.known.contains(&content) || self.moved.get(&content).is_some_and(|devices| devices.len() > 1)
+    }
+
+    /// Whether a user removed a content that nobody moved: it stays away unless a person says otherwise.
+    pub(super) fn stays_away(&self, content: u8) -> bool {
+        self.removed.contains(&content) && !self.moved.contains_key(&content)
     }
 }
 
@@ -66,6 +73,19 @@ impl Disk {
 
     pub(super) fn members(&mut self, dir: u64) -> &mut BTreeMap<Name, u64> {
         &mut self.items.get_mut(&dir).unwrap().members
+    }
+
+    /// Puts something new into a directory, as a user does. Returns its inode.
+    pub(super) fn put(&mut self, dir: u64, at: &str, value: Value) -> u64 {
+        let mode = if value.is_directory() { 0o755 } else { 0o644 };
+        let inode = self.add(value, mode, None);
+        self.members(dir).insert(name(at), inode);
+        inode
+    }
+
+    /// The inode at a path.
+    pub(super) fn at(&self, path: &[&str]) -> u64 {
+        path.iter().fold(TOP, |dir, at| self.items[&dir].members[&name(at)])
     }
 
     /// Every directory, name and inode below one; parents first.
@@ -134,6 +154,7 @@ impl Disk {
             }
             (11..14, Some((dir, name, inode))) => {
                 self.forget(inode, contents);
+                contents.removed.extend(self.contents(inode));
                 self.members(dir).remove(&name);
             }
             (14..18, Some((from, old, inode))) => {

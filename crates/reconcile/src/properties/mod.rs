@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use self::device::Device;
 use self::disk::{Contents, STAGE, TOP, content};
 use self::server::Server;
-use crate::testing;
+use crate::{Value, testing};
 
 /// Rounds after which everything is at rest; with more than that, devices would go on for ever.
 const ROUNDS: usize = 40;
@@ -92,6 +92,7 @@ fn one(case: u64, devices: usize) {
         }
         come_to_rest(&mut server, &mut devices);
         check_kept(&server, &devices, &contents);
+        check_gone(&server, &contents);
         check_quiet(&mut server, &mut devices);
     }
 
@@ -126,6 +127,13 @@ fn check_kept(server: &Server, devices: &[Device], contents: &Contents) {
     assert!(gone.is_empty(), "contents are gone: {gone:?}");
 }
 
+/// What a user removed, and nobody moved or asks about, does not come back.
+fn check_gone(server: &Server, contents: &Contents) {
+    let rows = server.plain.rows.values().filter(|row| !row.dead && !server.plain.conflicts.contains_key(&row.id));
+    let back: Vec<u8> = rows.filter_map(|row| content(&row.value)).filter(|it| contents.stays_away(*it)).collect();
+    assert!(back.is_empty(), "contents that a user removed are back: {back:?}");
+}
+
 /// Whoever is at rest and looks at everything again has nothing to do.
 fn check_quiet(server: &mut Server, devices: &mut [Device]) {
     for device in devices {
@@ -137,6 +145,33 @@ fn check_equal(server: &Server, devices: &[Device]) {
     for device in devices {
         assert_eq!(device.view(), server.view(), "a device has not what the server has");
     }
+}
+
+#[test]
+fn of_a_directory_that_one_device_removed_and_another_added_to_only_the_addition_comes_back() {
+    let mut server = Server::default();
+    let mut devices = [1, 2].map(|it| Device::new(testing::device(it)));
+    let [first, _] = &mut devices;
+    // A directory with members of each kind, one of which is such a directory too.
+    let outer = first.disk.put(TOP, "outer", Value::Directory);
+    let inner = first.disk.put(outer, "inner", Value::Directory);
+    for dir in [outer, inner] {
+        first.disk.put(dir, "file", testing::file(1));
+        first.disk.put(dir, "empty", Value::Directory);
+        first.disk.put(dir, "link", testing::link("t"));
+    }
+    come_to_rest(&mut server, &mut devices);
+
+    let [first, second] = &mut devices;
+    first.disk.members(TOP).remove(&testing::name("outer"));
+    let inner = second.disk.at(&["outer", "inner"]);
+    second.disk.put(inner, "added", testing::file(2));
+    come_to_rest(&mut server, &mut devices);
+    check_equal(&server, &devices);
+    let left: Vec<String> =
+        server.view().into_keys().map(|path| path.iter().map(|it| format!("/{it}")).collect()).collect();
+    assert_eq!(left, ["/outer", "/outer/inner", "/outer/inner/added"]);
+    assert!(server.plain.conflicts.is_empty());
 }
 
 #[test]
