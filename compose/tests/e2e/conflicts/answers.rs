@@ -36,7 +36,7 @@ fn both_are_kept_under_the_name_that_was_shown_or_one_of_the_users() {
     // A name that exists, and names that cannot be.
     fs::write(pair.at("taken"), "here").unwrap();
     until("it to arrive", || text(pair.on("taken")) == "here");
-    for (name, told) in [("taken", "taken"), ("a/b", "a/b"), ("..", "..")] {
+    for (name, told) in [("taken", "taken"), ("a/b", "a/b"), ("..", ".."), (".quics", "every device's own")] {
         let (code, said) = refused(&pair.left, &[&at(&pair.here, "plan.txt"), "--take", "both", "--name", name]);
         assert!(code == 1 && said.contains(told) && said.contains("--name"), "{said}");
     }
@@ -207,6 +207,11 @@ fn many_are_answered_by_a_pattern_and_only_those() {
     // One that cannot be answered so keeps the others from it.
     let (_, said) = refused(&pair.left, &["--glob", "*", "--take", "nobody"]);
     assert!(said.contains("nobody"), "{said}");
+    // One that matches nothing that is open, and one that is none.
+    let (code, said) = refused(&pair.left, &["--glob", "zz*", "--take", "newest"]);
+    assert!(code == 1 && said.contains("no open conflict matches \"zz*\""), "{said}");
+    let (code, said) = refused(&pair.left, &["--glob", "a{b", "--take", "newest"]);
+    assert!(code == 2 && said.contains("this pattern cannot be used"), "{said}");
     assert_eq!(listed(&pair.left).len(), 1);
 }
 

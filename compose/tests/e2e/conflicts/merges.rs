@@ -2,8 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
+use quics_stack::harness::{Device, Terminal};
+
 use super::{at, both_have, listed, names, refused, resolve, write};
-use crate::support::Pair;
+use crate::support::{PATIENCE, Pair, text, until};
 
 const COMMON: &str = "1\n2\n3\n4\n5\n6\n7\n8\n";
 
@@ -85,6 +87,61 @@ fn a_file_that_was_merged_by_hand_is_taken_small_or_large() {
         pair.agreed();
         both_have(&pair, "text", &content);
     }
+}
+
+#[test]
+fn a_file_that_has_markers_is_not_taken() {
+    let pair = touching();
+    let own = pair.stack.dir("own").unwrap();
+    write(&own, "merged", "1\n2\n3\n<<<<<<< left\nleft\n=======\nright\n>>>>>>> right\n5\n6\n7\n8\n");
+    let arguments = [&at(&pair.here, "text"), "--take", "merged", "--file", &at(&own, "merged")];
+    let (code, said) = refused(&pair.left, &arguments);
+    assert!(code == 1 && said.contains("markers left"), "{said}");
+    assert_eq!(listed(&pair.left).len(), 1);
+    both_have_own(&pair);
+}
+
+#[test]
+fn of_three_sides_all_are_shown_and_no_merge_drops_one() {
+    let mut pair = Pair::with(|folder| write(folder, "text", COMMON));
+    let mut third = Device::join(&pair.stack, "third").unwrap();
+    let yonder = pair.stack.path().join("third/docs");
+    third.clone_root("docs", &yonder).unwrap();
+    third.wait_in_sync().unwrap();
+    pair.right.stop_agent().unwrap();
+    third.stop_agent().unwrap();
+    // Any two of them would merge cleanly.
+    write(&pair.here, "text", &COMMON.replace('1', "one"));
+    pair.left.wait_in_sync().unwrap();
+    write(&pair.there, "text", &COMMON.replace('4', "four"));
+    write(&yonder, "text", &COMMON.replace('8', "eight"));
+    pair.right.start_agent().unwrap();
+    third.start_agent().unwrap();
+    until("both candidates", || {
+        let listed = listed(&pair.right);
+        listed.len() == 1 && listed[0]["candidates"].as_array().is_some_and(|all| all.len() == 2)
+    });
+    let asked = at(&pair.there, "text");
+    for arguments in [&[&asked, "--take", "merged"][..], &[&asked, "--take", "merged", "--tool", "true"]] {
+        let (code, said) = refused(&pair.right, arguments);
+        assert!(code == 1 && said.contains("there are 3 sides"), "{said}");
+    }
+    let mut command = pair.right.command(["resolve"]);
+    command.env("QUICS_MERGE_TOOL", "true");
+    let mut terminal = Terminal::start(&command).unwrap();
+    let shown = terminal.expect("> ", PATIENCE).unwrap();
+    for part in ["+ one", "+ four", "+ eight", "show all that differs"] {
+        assert!(shown.contains(part), "{part} is missing: {shown}");
+    }
+    assert_eq!(shown.matches("+ one").count(), 1, "the server's is shown once: {shown}");
+    for part in ["merge in your editor", "merge: the changes", "edit the merge", "merge tool"] {
+        assert!(!shown.contains(part), "{part} is offered: {shown}");
+    }
+    terminal.type_line("third").unwrap();
+    assert!(terminal.end(PATIENCE).unwrap().success());
+    pair.agreed();
+    until("the third to agree", || text(yonder.join("text")) == text(pair.at("text")));
+    both_have(&pair, "text", &COMMON.replace('8', "eight"));
 }
 
 #[test]

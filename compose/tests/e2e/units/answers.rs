@@ -14,7 +14,7 @@ use super::{
     repository::{Repository, contents, fsck, head},
 };
 use crate::{
-    conflicts::{at, listed, names, resolve},
+    conflicts::{at, listed, names, refused, resolve},
     support::{Pair, has, text, until, write_random},
 };
 
@@ -207,6 +207,8 @@ fn of_three_devices_that_committed_the_one_that_is_named_is_taken() {
     let repo = at(&pair.here, "repo/.git");
     resolve(&pair.left, &[&repo, "--take", "third"]);
     pair.agreed();
+    let (code, said) = refused(&pair.right, &[&at(&pair.there, "repo/.git"), "--take", "server"]);
+    assert!(code == 1 && said.contains("is over: left kept the version of third"), "{said}");
     third.wait_in_sync().unwrap();
     for folder in [&pair.here, &pair.there, &yonder] {
         Repository::at(folder, "repo").is_whole_at(&commit);
