@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use tonic::{Code, Request, client::Grpc};
 use tonic_prost::ProstCodec;
 
-use crate::support::{Pair, refused, stack};
+use crate::support::{PATIENCE, Pair, refused, stack};
 
 /// The paths of all calls of a service's contract.
 fn calls(service: &str) -> Vec<String> {
@@ -36,8 +36,10 @@ async fn call(channel: Channel, path: &str) -> Code {
     if let Err(error) = grpc.ready().await {
         panic!("{path}: {error}");
     }
+    let mut request = Request::new(());
+    request.set_timeout(PATIENCE);
     // A stream's first answer is enough.
-    let answer = grpc.server_streaming(Request::new(()), path.parse().unwrap(), ProstCodec::<(), ()>::default()).await;
+    let answer = grpc.server_streaming(request, path.parse().unwrap(), ProstCodec::<(), ()>::default()).await;
     let first = match answer {
         Ok(stream) => stream.into_inner().message().await.map(drop),
         Err(status) => Err(status),
