@@ -10,7 +10,10 @@ const FILES: &[&str] = &[
     "quics/registry/v1/registry.proto",
     "quics/registry/v1/admin.proto",
     "quics/sync/v1/sync.proto",
+    "quics/sync/v1/relay.proto",
     "quics/sync/v1/admin.proto",
+    "quics/history/v1/history.proto",
+    "quics/history/v1/admin.proto",
     "quics/agent/v1/agent.proto",
 ];
 

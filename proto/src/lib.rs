@@ -38,6 +38,15 @@ pub mod sync {
     }
 }
 
+/// history-svc: what was.
+pub mod history {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all, unreachable_pub)]
+    pub mod v1 {
+        tonic::include_proto!("quics.history.v1");
+    }
+}
+
 /// The agent's local API.
 pub mod agent {
     /// Version 1.
