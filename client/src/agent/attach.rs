@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use super::root::Root;
 use super::{Core, Error, start};
 use crate::account::{self, call};
+use crate::engine::Event;
 use crate::home::RootEntry;
 
 impl Core {
@@ -298,7 +299,7 @@ fn role(root: Option<registry::Root>, usual: Role) -> Role {
     root.and_then(|root| root.role().to_domain()).unwrap_or(usual)
 }
 
-/// Asks what this user may do with each root, and starts those anew of which the server says another thing than before.
+/// Asks what this user may do with each root, and tells those of which the server says another thing than before.
 /// What cannot be asked now is asked with the next session.
 pub(crate) async fn learn_roles(core: Arc<Core>) {
     let listed = match core.stop.run_until_cancelled(core.list_roots()).await {
@@ -313,8 +314,7 @@ pub(crate) async fn learn_roles(core: Arc<Core>) {
     for listed in listed {
         let (Ok(id), Some(role)) = (RootId::from_slice(&listed.root_id), listed.role().to_domain()) else { continue };
         let Some(root) = core.roots.lock().get(&id).cloned() else { continue };
-        let entry = RootEntry { role, ..root.entry.lock().clone() };
-        if root.entry.lock().role == role || core.stop.is_cancelled() {
+        if std::mem::replace(&mut root.entry.lock().role, role) == role || core.stop.is_cancelled() {
             continue;
         }
         tracing::info!(root = %id, %role, "role.changed");
@@ -324,8 +324,8 @@ pub(crate) async fn learn_roles(core: Arc<Core>) {
         if let Err(error) = changed.await {
             tracing::error!(%error, "settings.write_failed");
         }
-        core.stop_root(&root).await;
-        core.start(entry).await;
+        root.wish(Event::Role(role));
+        core.note_change();
     }
 }
 

@@ -1,71 +1,47 @@
 //! Opens a root's engine with all that serves it: folder, watcher, transfers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use quics_meta::MetaStore;
-use quics_types::{DeviceId, LeaseId, Role, RootId, UnitNames};
+use quics_types::{DeviceId, LeaseId};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::contents::{Contents, Line, Room};
 use super::hands::{Mover, RootHands};
 use super::ignoring::Rules;
-use super::inbox::Inbox;
-use super::meter::Meter;
 use super::outbox::Outbox;
 use super::root::Root;
 use super::thread::{Opened, Unopened};
 use super::{Core, start, upkeep};
 use crate::engine::{Config, Engine, Event};
 use crate::folder::{Disk, Tree};
+use crate::home::RootEntry;
 use crate::watch::{Seen, Watcher};
 
 /// What a root's engine is opened from, as often as it takes.
 pub(super) struct Opener {
-    root: RootId,
-    path: PathBuf,
-    lease: LeaseId,
-    paused: bool,
-    role: Role,
-    units: UnitNames,
+    root: Arc<Root>,
     device: DeviceId,
     device_name: String,
     store: Arc<dyn MetaStore>,
     outbox: Arc<Outbox>,
     line: Line,
     room: Room,
-    inbox: Inbox,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    meter: Arc<Meter>,
-    limited: Arc<AtomicBool>,
     runtime: Handle,
 }
 
 impl Opener {
-    pub(super) fn new(core: &Core, root: &Root, runtime: Handle) -> Self {
-        let (entry, account) = (root.entry.lock().clone(), core.account.lock().clone());
+    pub(super) fn new(core: &Core, root: Arc<Root>, runtime: Handle) -> Self {
+        let account = core.account.lock().clone();
         Self {
-            root: root.id,
-            path: entry.path,
-            lease: entry.lease,
-            paused: entry.paused,
-            role: entry.role,
-            units: entry.units,
+            root,
             device: account.device,
             device_name: account.device_name,
             store: core.store.clone(),
             outbox: core.board.outbox.clone(),
             line: core.sync.clone(),
             room: core.room.clone(),
-            inbox: root.inbox.clone(),
-            stop: root.stop.clone(),
-            tasks: root.tasks.clone(),
-            meter: root.meter.clone(),
-            limited: root.limited.clone(),
             runtime,
         }
     }
@@ -76,10 +52,12 @@ impl Opener {
     }
 
     fn open(&self) -> Result<Opened<Engine>, Unopened> {
-        let disk = Disk::open(&self.path, self.root, self.units.clone());
+        // As the settings are now: what changes later comes as an event.
+        let RootEntry { path, lease, role, paused, units, .. } = self.root.entry.lock().clone();
+        let disk = Disk::open(&path, self.root.id, units);
         let disk = disk.map_err(|error| start::unopened(&error))?;
-        let mut config = Config::new(self.root, self.device, self.device_name.clone());
-        config.role = self.role;
+        let mut config = Config::new(self.root.id, self.device, self.device_name.clone());
+        config.role = role;
         let tree = disk.tree();
         let rules = Rules::new(tree.clone())
             .map_err(|error| Unopened::Later(format!("its ignore file cannot be read: {error}")))?;
@@ -88,19 +66,19 @@ impl Opener {
         let seed = quics_kit::random::bytes();
         let mut engine = Engine::open(config, Box::new(disk), Box::new(rules), self.store.clone(), seed)
             .map_err(|error| Unopened::Never(error.to_string()))?;
-        if self.paused {
+        if paused {
             engine.handle(Event::Pause(true));
         }
-        let (line, room, meter) = (self.line.clone(), self.room.clone(), self.meter.clone());
-        let mover = Arc::new(Contents::new(line, (self.root, self.lease), tree.clone(), skip, room, meter));
-        self.keep(upkeep::scan(self.inbox.clone(), self.limited.clone()));
-        self.keep(upkeep::sweep(tree, self.device_name.clone(), self.inbox.clone()));
-        Ok(Opened { engine, hands: Arc::new(self.hands(mover)) })
+        let (line, room, meter) = (self.line.clone(), self.room.clone(), self.root.meter.clone());
+        let mover = Arc::new(Contents::new(line, (self.root.id, lease), tree.clone(), skip, room, meter));
+        self.keep(upkeep::scan(self.root.inbox.clone(), self.root.limited.clone()));
+        self.keep(upkeep::sweep(tree, self.device_name.clone(), self.root.inbox.clone()));
+        Ok(Opened { engine, hands: Arc::new(self.hands(lease, mover)) })
     }
 
     /// Begins to watch, before the engine's first look at everything. Where that cannot be, looks come often instead.
     fn watch(&self, tree: &Arc<Tree>, rules: &Rules) {
-        let (inbox, limited) = (self.inbox.clone(), self.limited.clone());
+        let (inbox, limited) = (self.root.inbox.clone(), self.root.limited.clone());
         let on = move |seen| match seen {
             Seen::Touched(paths) | Seen::Writing(paths) => inbox.touch(Event::Touched(paths)),
             Seen::Overflow => inbox.touch(Event::Overflow),
@@ -108,20 +86,20 @@ impl Opener {
         };
         match Watcher::start(tree.clone(), rules.skip(), on) {
             Ok(watcher) => {
-                self.limited.store(watcher.is_limited(), Ordering::Relaxed);
+                self.root.limited.store(watcher.is_limited(), Ordering::Relaxed);
                 rules.keep(watcher);
             }
             Err(error) => {
                 tracing::warn!(%error, path = %crate::text::path(tree.path()), "watch.unavailable");
-                self.limited.store(true, Ordering::Relaxed);
+                self.root.limited.store(true, Ordering::Relaxed);
             }
         }
     }
 
     /// Runs something until the root ends.
     fn keep(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks.spawn_on(
+        let stop = self.root.stop.clone();
+        self.root.tasks.spawn_on(
             async move {
                 stop.run_until_cancelled(work).await;
             },
@@ -129,16 +107,16 @@ impl Opener {
         );
     }
 
-    fn hands(&self, mover: Arc<dyn Mover>) -> RootHands {
+    fn hands(&self, lease: LeaseId, mover: Arc<dyn Mover>) -> RootHands {
         RootHands {
-            root: self.root,
-            lease: self.lease,
+            root: self.root.id,
+            lease,
             outbox: self.outbox.clone(),
             mover,
-            inbox: self.inbox.clone(),
+            inbox: self.root.inbox.clone(),
             runtime: self.runtime.clone(),
-            tasks: self.tasks.clone(),
-            stop: self.stop.clone(),
+            tasks: self.root.tasks.clone(),
+            stop: self.root.stop.clone(),
             running: Arc::default(),
         }
     }

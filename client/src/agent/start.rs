@@ -43,7 +43,7 @@ pub(super) async fn start(core: &Arc<Core>, entry: RootEntry) -> Arc<Root> {
         limited: Arc::default(),
         entry: Mutex::new(entry.clone()),
     });
-    let opener = Opener::new(core, &root, Handle::current());
+    let opener = Opener::new(core, root.clone(), Handle::current());
     let name = format!("root-{:.8}", entry.id.to_string());
     let news = core.store.watch_applied();
     match thread::spawn(&name, Handle::current(), mail, views.clone(), news, opener.into_open()) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quics_reconcile::{Conflict, Proposal, Row, Verdict};
-use quics_types::{Cursor, Digest, EntryId, Name};
+use quics_types::{Cursor, Digest, EntryId, Name, Role};
 
 use crate::folder::{RelPath, Spot, Stat};
 
@@ -89,6 +89,8 @@ pub enum Event {
     Tick,
     /// The user wants nothing sent or applied, or wants it to go on.
     Pause(bool),
+    /// The user may do something else with the root than before.
+    Role(Role),
     /// The user says what a hold was about: `true` deletes everywhere what is missing here, `false` brings it back.
     Release(bool),
 }

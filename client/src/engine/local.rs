@@ -67,6 +67,7 @@ impl Engine {
         self.look.unreadable.clear();
         self.look.queue(NodeId::STAGE, true);
         self.look.queue(NodeId::TOP, true);
+        self.trees.retry();
     }
 
     /// The watcher's hints: these paths may have changed.

@@ -254,6 +254,11 @@ impl Engine {
             Event::Overflow => self.rescan(),
             Event::Tick => {}
             Event::Pause(paused) => self.paused = paused,
+            Event::Role(role) => {
+                self.config.role = role;
+                // What a reader may not send may be sent now.
+                self.rescan();
+            }
             Event::Release(delete) => self.release(delete),
         }
     }

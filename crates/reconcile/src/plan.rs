@@ -145,6 +145,11 @@ impl Trees {
         }
     }
 
+    /// What waits is looked at again.
+    pub fn retry(&mut self) {
+        self.dirty.structure();
+    }
+
     /// Lets a subject wait until the structure of a tree changes.
     pub fn wait(&mut self, subject: Subject) {
         match subject {

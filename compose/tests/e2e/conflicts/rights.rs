@@ -113,10 +113,14 @@ fn who_only_reads_does_not_answer() {
 fn a_side_that_was_taken_back_cannot_be_chosen_and_the_others_are_named() {
     let pair = Pair::quarrel();
     let mut ann = Ann::of(&pair);
+    until("the server's to be hers", || text(ann.folder.join("plan.txt")) == "the left one's\n");
     ann.device.stop_agent().unwrap();
     fs::write(ann.folder.join("plan.txt"), "ann's\n").unwrap();
+    // Before hers is seen: the server's is then not the one that she edited.
+    let second = "the left one's second\n";
+    fs::write(pair.at("plan.txt"), second).unwrap();
+    until("it to be the server's", || listed(&pair.right)[0]["server"]["size"] == second.len());
     ann.device.start_agent().unwrap();
-    fs::write(pair.at("plan.txt"), "the left one's second\n").unwrap();
     let sides = || listed(&pair.left)[0]["candidates"].as_array().unwrap().len();
     until("two candidates", || sides() == 2);
     fs::write(pair.on("plan.txt"), "common\n").unwrap();
