@@ -115,6 +115,11 @@ pub fn sync_channel(account: &Account, tls: &Tls) -> Channel {
     Channel::new(ChannelConfig::new(&account.sync, Service::Sync.server_name(), tls.clone()))
 }
 
+/// A channel to history-svc, whose address registry-svc knows.
+pub fn history_channel(address: &str, tls: &Tls) -> Channel {
+    Channel::new(ChannelConfig::new(address, Service::History.server_name(), tls.clone()))
+}
+
 /// What the registry says of this device when it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -170,7 +175,7 @@ pub fn forget(locked: &Locked) -> Result<(), Error> {
 }
 
 /// The address of a service, where an empty host means the one by which `known` was reached.
-fn beside(known: &str, service: &str) -> Option<String> {
+pub(crate) fn beside(known: &str, service: &str) -> Option<String> {
     let (host, port) = service.rsplit_once(':')?;
     if host.is_empty() { Some(format!("{}:{port}", known.rsplit_once(':')?.0)) } else { Some(service.to_owned()) }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use quics_proto::registry::v1::registry_service_client::RegistryServiceClient;
-use quics_quic::Channel;
+use quics_quic::{Channel, Tls};
 
 use super::{Failure, Global};
 use crate::account;
@@ -53,7 +53,7 @@ impl Context {
         let (account, identity) = account::open(&self.home.settings()?, &self.home)?;
         let tls = identity.tls().map_err(account::Error::from)?;
         let channel = account::registry_channel(&account, &tls);
-        Ok(Registry { client: RegistryServiceClient::new(channel), account })
+        Ok(Registry { client: RegistryServiceClient::new(channel), account, tls })
     }
 }
 
@@ -61,6 +61,7 @@ impl Context {
 pub(super) struct Registry {
     pub(super) client: RegistryServiceClient<Channel>,
     pub(super) account: Account,
+    pub(super) tls: Tls,
 }
 
 impl Registry {

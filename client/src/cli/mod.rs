@@ -19,9 +19,11 @@ mod conflicts;
 mod context;
 mod detach;
 mod devices;
+mod difference;
 mod explain;
 mod failure;
 mod files;
+mod history;
 mod hold;
 mod join;
 mod leave;
@@ -97,6 +99,12 @@ enum Command {
     Ticket(ticket::Ticket),
     Conflicts(conflicts::Conflicts),
     Resolve(resolve::Resolve),
+    Log(history::Log),
+    Ls(history::Ls),
+    Cat(history::Cat),
+    Get(history::Get),
+    Diff(history::Diff),
+    Restore(history::Restore),
     Config(config::Config),
     Hold(hold::Hold),
     Agent(agent::Agent),
@@ -158,6 +166,12 @@ fn run(cli: Cli) -> Result<u8, Failure> {
             Command::Ticket(command) => command.run(&context).await,
             Command::Conflicts(command) => command.run(&context).await,
             Command::Resolve(command) => command.run(&context).await,
+            Command::Log(command) => command.run(&context).await,
+            Command::Ls(command) => command.run(&context).await,
+            Command::Cat(command) => command.run(&context).await,
+            Command::Get(command) => command.run(&context).await,
+            Command::Diff(command) => command.run(&context).await,
+            Command::Restore(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context).await,
             Command::Hold(command) => command.run(&context).await,
             Command::Agent(command) => command.run(&context).await,

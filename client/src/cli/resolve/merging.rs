@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::api;
 use crate::cli::files::{self, Workbench};
 use crate::cli::sides::{Conflict, Side, file};
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, difference};
 use crate::merge::{self, Labels, Merged, TEXT_BYTES};
 use crate::text;
 
@@ -42,9 +42,9 @@ pub(super) async fn texts(agent: &mut api::Client, conflict: &Conflict, side: &S
             continue;
         };
         let request = files::request(&conflict.listed.root_id, file, &conflict.listed.path);
-        match files::read(agent, request, TEXT_BYTES).await? {
-            Some(bytes) if merge::is_text(&bytes) => sides.push(bytes),
-            _ => return Ok(None),
+        match difference::text_of(agent, request).await? {
+            Some(bytes) => sides.push(bytes.into()),
+            None => return Ok(None),
         }
     }
     let label = side.author.as_ref().map(crate::agent::conflicts::label).unwrap_or_default();

@@ -8,22 +8,15 @@ use super::merging::{self, Texts};
 use super::whole;
 use crate::api;
 use crate::cli::sides::{Conflict, Side};
-use crate::cli::{Failure, files, output};
-use crate::merge::{self, Mark};
-use crate::text;
+use crate::cli::{Failure, difference, files, output};
 
 /// Lines of a difference that are shown at first.
 pub(super) const LINES: usize = 40;
-/// The part of a picture in which its dimensions are looked for.
-const HEAD: usize = 256 << 10;
-/// Columns of a tab.
-const TAB: usize = 4;
-
 /// Shows the sides of a conflict.
 pub(super) async fn sides(agent: &mut api::Client, conflict: &Conflict) -> Result<(), Failure> {
     for (index, side) in conflict.sides.iter().enumerate() {
         let mut what = side.what();
-        if let Some(dimensions) = dimensions(agent, conflict, side).await? {
+        if let Some(dimensions) = dimensions(agent, conflict, side).await {
             what = format!("{what}, {dimensions}");
         }
         if let Some(files) = whole::count(agent, conflict, side).await {
@@ -35,19 +28,9 @@ pub(super) async fn sides(agent: &mut api::Client, conflict: &Conflict) -> Resul
 }
 
 /// The dimensions of a picture.
-async fn dimensions(agent: &mut api::Client, conflict: &Conflict, side: &Side) -> Result<Option<String>, Failure> {
-    let Some(file) = side.file().filter(|_| is_picture(conflict.relative())) else { return Ok(None) };
-    let request = files::request(&conflict.listed.root_id, file, &conflict.listed.path);
-    // A courtesy: where it cannot be had now, the size has to do.
-    let Ok(head) = files::head(agent, request, HEAD).await else { return Ok(None) };
-    Ok(imagesize::blob_size(&head).ok().map(|size| format!("{} × {} pixels", size.width, size.height)))
-}
-
-fn is_picture(path: &[u8]) -> bool {
-    const ENDINGS: [&str; 10] = ["avif", "bmp", "gif", "heic", "heif", "jpeg", "jpg", "png", "tiff", "webp"];
-    let Some(dot) = path.iter().rposition(|byte| *byte == b'.') else { return false };
-    let ending = &path[dot + 1..];
-    ENDINGS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(ending))
+async fn dimensions(agent: &mut api::Client, conflict: &Conflict, side: &Side) -> Option<String> {
+    let request = files::request(&conflict.listed.root_id, side.file()?, &conflict.listed.path);
+    difference::dimensions(agent, conflict.relative(), request).await
 }
 
 /// What could be shown of the differences.
@@ -93,42 +76,5 @@ pub(super) async fn difference(agent: &mut api::Client, conflict: &Conflict, lin
 }
 
 fn print(title: &str, before: &[u8], after: &[u8], lines: usize) -> Result<(), Failure> {
-    let diff = merge::diff(before, after);
-    output::line(format_args!("  {}", style(title).dim()))?;
-    for line in diff.iter().take(lines) {
-        let shown = safe(line.text);
-        let shown = match line.mark {
-            Mark::Same => format!("    {shown}"),
-            Mark::Gap => "  …".to_owned(),
-            Mark::Removed => style(format!("  - {shown}")).red().to_string(),
-            Mark::Added => style(format!("  + {shown}")).green().to_string(),
-        };
-        output::line(shown)?;
-    }
-    if diff.len() > lines {
-        output::line(format_args!("  … and {} (d shows all)", text::count((diff.len() - lines) as u64, "more line")))?;
-    }
-    Ok(())
-}
-
-/// A line of a text that cannot drive the terminal; its tabs stay tabs.
-fn safe(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let parts: Vec<String> = text.split('\t').map(text::line).collect();
-    parts.join(&" ".repeat(TAB))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_cannot_drive_the_terminal_and_keeps_its_tabs() {
-        assert_eq!(safe(b"a\tb\x1b[31m\xff"), "a    b\\u{1b}[31m\u{fffd}");
-    }
-
-    #[test]
-    fn pictures_are_known_by_their_ending() {
-        assert!(is_picture(b"a/b.JPG") && is_picture(b"x.png") && !is_picture(b"png") && !is_picture(b"x.txt"));
-    }
+    difference::print(title, before, after, lines, "d shows all")
 }

@@ -1,0 +1,138 @@
+//! `quics log`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quics_proto::history::v1::{ListVersionsRequest, Version};
+
+use super::at::{self, Place};
+use super::{History, VersionJson, author, cause, number, value, what};
+use crate::account::call;
+use crate::cli::failure::DONE;
+use crate::cli::{Context, Failure, output};
+use crate::text;
+
+/// Show the versions of a file, or everything that happened in a root
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A file's versions follow it through moves and renames; --path shows instead what had this path, one after the other. The
+side of a conflict that was not chosen is a version too: 7.1 lost to 7.
+
+Examples:
+  quics log ~/Documents/plan.odt
+  quics log ~/Documents --since yesterday --device laptop
+  quics log ~/Documents --deleted")]
+pub(in crate::cli) struct Log {
+    /// A file, a directory, or a root [default: the root that you are in]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// What had this path, instead of what is there now through its moves
+    #[arg(long = "path")]
+    by_path: bool,
+    /// Only what the server accepted from then on
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only what the server accepted until then
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only what this device did, by name or id
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Only what this user's devices did
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only what was deleted and is not back
+    #[arg(long)]
+    deleted: bool,
+    /// At most so many, the newest first; 0 for all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Print JSON, one version a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Log {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let place = Place::find_or_only(context, self.path.as_deref())?;
+        let whole = place.relative.is_empty();
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let mut request = ListVersionsRequest {
+            root_id: place.root_id(),
+            subject: if whole { None } else { place.subject() },
+            by_path: self.by_path,
+            since: self.since.as_deref().map(at::time).transpose()?,
+            until: self.until.as_deref().map(at::time).transpose()?,
+            device: self.device.clone().unwrap_or_default(),
+            user: self.user.clone().unwrap_or_default(),
+            deleted: self.deleted,
+            page_size: 0,
+            page_token: String::new(),
+        };
+        let mut history = History::find(context).await?;
+        let (mut shown, mut last) = (0, None);
+        loop {
+            request.page_size = u32::try_from((limit - shown).min(1000)).unwrap_or(1000);
+            let page = history.client.list_versions(call(request.clone())).await;
+            let page = page.map_err(|status| history.refused(&status))?.into_inner();
+            for version in &page.versions {
+                if self.json {
+                    output::json_line(&VersionJson::new(version))?;
+                } else {
+                    self.print(version, whole, &mut last)?;
+                }
+            }
+            shown += page.versions.len();
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            if shown >= limit {
+                if !self.json {
+                    output::line(format_args!("… older ones with `--limit 0`, or `--until` the time of the last"))?;
+                }
+                return Ok(DONE);
+            }
+            request.page_token = page.next_page_token;
+        }
+        if shown == 0 && !self.json {
+            output::line("Nothing that fits.")?;
+        }
+        Ok(DONE)
+    }
+
+    /// One line a version; a path where it is not the one of the line before.
+    fn print(&self, version: &Version, whole: bool, last: &mut Option<bytes::Bytes>) -> Result<(), Failure> {
+        if !whole && last.as_ref() != Some(&version.path) {
+            output::line(text::bytes(&version.path))?;
+            *last = Some(version.path.clone());
+        }
+        let when = output::when(version.row.as_ref().and_then(|row| row.accepted_at));
+        let mut told = cause(version).to_owned();
+        if !version.moved_from.is_empty() {
+            told = format!("{told} from {}", text::bytes(&version.moved_from));
+        }
+        if !version.group_id.is_empty() {
+            told = format!("{told} by {}", output::hex(&version.group_id));
+        }
+        if value(version).is_some() {
+            told = format!("{told}, {}", what(value(version)));
+        }
+        if let Some(removed) = &version.removed {
+            told = format!("{told} (not kept: {})", text::line(&removed.why));
+        }
+        if version.pinned {
+            told = format!("{told}, pinned");
+        }
+        let (number, author) = (number(version), author(version));
+        if whole {
+            output::line(format_args!("{when}  {author:14}  {}@{number}  {told}", text::bytes(&version.path)))?;
+        } else {
+            output::line(format_args!("  {number:>6}  {when}  {author:14}  {told}"))?;
+        }
+        if version.missing > 0 {
+            let missing = text::count(version.missing, "version");
+            output::line(format_args!("          … {missing} before it missing: history-svc never heard of them"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! `quics ls`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quics_proto::history::v1::list_tree_response::Message;
+use quics_proto::history::v1::{ListTreeRequest, Version};
+
+use super::at::{self, Place};
+use super::{History, VersionJson, author, number, stream, value, what};
+use crate::cli::failure::DONE;
+use crate::cli::{Context, Failure, output};
+use crate::text;
+
+/// List what was in a directory at a moment
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quics ls ~/Documents --at \"2026-11-20 14:00\"
+  quics ls ~/Documents/letters --at \"2h ago\" --recursive")]
+pub(in crate::cli) struct Ls {
+    /// A directory in a root, which need not exist now [default: the root that you are in]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// A time, or a commit of the root (#1200) [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// With everything in the directories in it
+    #[arg(short, long)]
+    recursive: bool,
+    /// Print JSON, one entry a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ls {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let place = Place::find_or_only(context, self.path.as_deref())?;
+        let request = ListTreeRequest {
+            root_id: place.root_id(),
+            subject: place.subject(),
+            moment: self.at.as_deref().map(at::parse).transpose()?,
+            recursive: self.recursive,
+        };
+        let mut history = History::find(context).await?;
+        let mut empty = true;
+        tree(&mut history, request, |version| {
+            empty = false;
+            if self.json {
+                return Ok(output::json_line(&VersionJson::new(version))?);
+            }
+            let row = version.row.clone().unwrap_or_default();
+            let under = version.path.strip_prefix(&place.relative[..]).unwrap_or(&version.path);
+            let name = text::bytes(under.strip_prefix(b"/").unwrap_or(under));
+            let (what, when) = (what(value(version)), output::when(row.accepted_at));
+            let (number, author) = (number(version), author(version));
+            Ok(output::line(format_args!("{:04o}  {what:>10}  {when}  {author:14}  {name}@{number}", row.mode))?)
+        })
+        .await?;
+        if empty && !self.json {
+            output::line("Nothing was in it then.")?;
+        }
+        Ok(DONE)
+    }
+}
+
+/// Lists a tree, entry by entry; fails where it is not whole.
+pub(super) async fn tree(
+    history: &mut History,
+    request: ListTreeRequest,
+    mut each: impl FnMut(&Version) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let listed = history.client.list_tree(stream(request)).await;
+    let mut listed = listed.map_err(|status| history.refused(&status))?.into_inner();
+    let mut count = 0;
+    while let Some(message) = listed.message().await.map_err(|status| history.refused(&status))? {
+        match message.message {
+            Some(Message::Entries(entries)) => {
+                for version in &entries.entries {
+                    count += 1;
+                    each(version)?;
+                }
+            }
+            Some(Message::Finish(finish)) if finish.count == count => return Ok(()),
+            _ => break,
+        }
+    }
+    Err(Failure::new("the list broke off before its end: try again"))
+}

@@ -1,0 +1,213 @@
+//! What was: the commands on versions, one file a command. They ask history-svc; contents come by way of the agent.
+
+use quics_proto::common::v1::{Value, value::Kind};
+use quics_proto::history::v1::history_service_client::HistoryServiceClient;
+use quics_proto::history::v1::{Cause, GetVersionRequest, Version};
+use quics_proto::registry::v1::GetServicesRequest;
+use quics_quic::Channel;
+use serde::Serialize;
+use tonic::{Code, Request, Status};
+
+use super::failure::UNREACHABLE;
+use super::{Context, Failure, output};
+use crate::account::{self, call};
+use crate::text;
+
+mod at;
+mod cat;
+mod diff;
+mod get;
+mod log;
+mod ls;
+mod restore;
+
+pub(super) use cat::Cat;
+pub(super) use diff::Diff;
+pub(super) use get::Get;
+pub(super) use log::Log;
+pub(super) use ls::Ls;
+pub(super) use restore::Restore;
+
+use at::At;
+
+/// history-svc, as this device.
+struct History {
+    client: HistoryServiceClient<Channel>,
+    address: String,
+}
+
+impl History {
+    /// Asks registry-svc where history-svc is.
+    ///
+    /// # Errors
+    /// One sentence.
+    async fn find(context: &Context) -> Result<Self, Failure> {
+        let mut registry = context.registry()?;
+        let services = registry.client.get_services(call(GetServicesRequest {})).await;
+        let services = services.map_err(|status| registry.refused(&status))?.into_inner().services;
+        let address = services.unwrap_or_default().history;
+        let Some(address) = account::beside(&registry.account.server, &address) else {
+            return Err(Failure::new("this server keeps no history: its owner has to start history-svc"));
+        };
+        let client = HistoryServiceClient::new(account::history_channel(&address, &registry.tls))
+            .max_decoding_message_size(quics_types::limits::MESSAGE_BYTES);
+        Ok(Self { client, address })
+    }
+
+    /// What an answer that is none means to the user.
+    fn refused(&self, status: &Status) -> Failure {
+        let address = text::line(&self.address);
+        let said = text::line(status.message());
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded => Failure {
+                code: UNREACHABLE,
+                text: format!("history-svc at {address} cannot be reached now ({said}); syncing goes on without it"),
+            },
+            _ if said.is_empty() => Failure::new(format!("history-svc at {address} failed ({:?})", status.code())),
+            _ => Failure::new(said),
+        }
+    }
+
+    /// What something was at a moment.
+    async fn version(&mut self, at: &At) -> Result<Version, Failure> {
+        let request =
+            GetVersionRequest { root_id: at.place.root_id(), subject: at.place.subject(), moment: Some(at.moment) };
+        let answer = self.client.get_version(call(request)).await.map_err(|status| self.refused(&status))?;
+        answer.into_inner().version.ok_or_else(|| Failure::new("history-svc gave an answer without a version"))
+    }
+}
+
+/// A call that may take long: its stream has no deadline.
+fn stream<T>(message: T) -> Request<T> {
+    Request::new(message)
+}
+
+/// How a version is named: "7", or "7.1" for a side that lost to it.
+fn number(version: &Version) -> String {
+    let time = version.row.as_ref().map_or(0, |row| row.time);
+    if version.side == 0 { time.to_string() } else { format!("{time}.{}", version.side) }
+}
+
+/// What became of an entry with a version, for people.
+fn cause(version: &Version) -> &'static str {
+    match version.cause() {
+        Cause::Unspecified => "changed",
+        Cause::Create => "created",
+        Cause::Edit => "edited",
+        Cause::Delete => "deleted",
+        Cause::Move => "moved",
+        Cause::Attributes => "permissions",
+        Cause::Restore => "restored",
+        Cause::ConflictKept => "kept in a conflict",
+        Cause::ConflictLost => "lost a conflict",
+        Cause::ConflictUndone => "answer taken back",
+        Cause::Found => "found after a gap",
+    }
+}
+
+/// Who made a version.
+fn author(version: &Version) -> String {
+    match (version.device_name.as_str(), &version.row) {
+        ("", Some(row)) if row.device_id.iter().any(|byte| *byte != 0) => output::hex(&row.device_id),
+        ("", _) => "the server".to_owned(),
+        (name, _) => text::line(name),
+    }
+}
+
+fn value(version: &Version) -> Option<&Value> {
+    version.row.as_ref().filter(|row| !row.tombstone).and_then(|row| row.value.as_ref())
+}
+
+/// What something is, in a word or as its size.
+fn what(value: Option<&Value>) -> String {
+    match value.and_then(|value| value.kind.as_ref()) {
+        None => "-".to_owned(),
+        Some(Kind::Directory(_)) => "directory".to_owned(),
+        Some(Kind::File(file)) => text::size(file.size),
+        Some(Kind::Unit(unit)) => format!("unit, {}", text::size(unit.size)),
+        Some(Kind::Link(link)) => format!("link to {}", text::bytes(&link.target)),
+    }
+}
+
+/// A version in JSON.
+#[derive(Serialize)]
+struct VersionJson {
+    version: String,
+    #[serde(flatten)]
+    path: output::PathJson,
+    entry: String,
+    cause: &'static str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    mode: Option<String>,
+    modified_at: Option<String>,
+    accepted_at: Option<String>,
+    changed_at: Option<String>,
+    device: String,
+    user: String,
+    commit: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved_from: Option<output::PathJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore: Option<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    missing_before: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pinned: bool,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl VersionJson {
+    fn new(version: &Version) -> Self {
+        let row = version.row.clone().unwrap_or_default();
+        let kind = value(version).and_then(|value| value.kind.as_ref());
+        let (word, content) = match kind {
+            None => ("deleted", None),
+            Some(Kind::Directory(_)) => ("directory", None),
+            Some(Kind::File(file)) => ("file", Some((&file.content_id, file.size))),
+            Some(Kind::Unit(unit)) => ("unit", Some((&unit.content_id, unit.size))),
+            Some(Kind::Link(_)) => ("link", None),
+        };
+        Self {
+            version: number(version),
+            path: output::PathJson::new(&version.path),
+            entry: output::hex(&row.entry_id),
+            cause: match version.cause() {
+                Cause::Unspecified => "unknown",
+                Cause::Create => "create",
+                Cause::Edit => "edit",
+                Cause::Delete => "delete",
+                Cause::Move => "move",
+                Cause::Attributes => "attributes",
+                Cause::Restore => "restore",
+                Cause::ConflictKept => "conflict_kept",
+                Cause::ConflictLost => "conflict_lost",
+                Cause::ConflictUndone => "conflict_undone",
+                Cause::Found => "found",
+            },
+            kind: word,
+            size: content.map(|(_, size)| size),
+            content: content.map(|(id, _)| output::hex(id)),
+            mode: kind.map(|_| format!("{:04o}", row.mode)),
+            modified_at: output::moment(row.modified_at),
+            accepted_at: output::moment(row.accepted_at),
+            changed_at: output::moment(version.changed_at),
+            device: author(version),
+            user: version.user_name.clone(),
+            commit: version.cursor.map_or(0, |cursor| cursor.seq),
+            moved_from: (!version.moved_from.is_empty()).then(|| output::PathJson::new(&version.moved_from)),
+            restore: (!version.group_id.is_empty()).then(|| output::hex(&version.group_id)),
+            missing_before: version.missing,
+            removed: version.removed.as_ref().map(|removed| removed.why.clone()),
+            pinned: version.pinned,
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! `quics restore`
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use console::style;
+use quics_proto::history::v1::preview_restore_response::Message;
+use quics_proto::history::v1::restore_plan::What;
+use quics_proto::history::v1::{
+    GetRestoreRequest, ListRestoresRequest, PreviewRestoreRequest, RestoreChange, RestoreKind, RestorePlan,
+    RestoreRequest, RestoreSummary, RestoreTo,
+};
+use quics_proto::sync::v1::{GroupState, Refusal};
+use serde::Serialize;
+use tonic::Code;
+
+use super::at::{self, At, Place};
+use super::{History, stream, what};
+use crate::account::call;
+use crate::cli::failure::{DONE, WAITING};
+use crate::cli::{Context, Failure, output};
+use crate::text;
+
+/// Changes that are named before the question, unless all are asked for.
+const SHOWN: usize = 60;
+/// How often a restore that was cut off is asked for again, and how far apart.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Bring back a file, a directory or a root as it was
+#[derive(Debug, Args)]
+#[command(
+    group(clap::ArgGroup::new("which").required(true).args(["target", "undo", "list"])),
+    after_help = format!("\
+What would change is shown first, and nothing is done before you say yes. A restore makes new versions, so it can be
+undone like anything else; what changes while you look stays as it is and is named. {}
+
+Examples:
+  quics restore ~/Documents/plan.odt@7
+  quics restore ~/Documents --at \"yesterday 9am\" --dry-run
+  quics restore ~/Documents --at \"2h ago\" --only '*.odt' --keep-new
+  quics restore --undo 6f1c…", at::MOMENTS)
+)]
+pub(in crate::cli) struct Restore {
+    /// What to bring back, with its moment; or without, and the moment by --at
+    #[arg(value_name = "PATH[@T]")]
+    target: Option<OsString>,
+    /// The moment: a time, or a commit of the root (#1200)
+    #[arg(long, value_name = "TIME", requires = "target")]
+    at: Option<String>,
+    /// Take this restore back
+    #[arg(long, value_name = "ID")]
+    undo: Option<String>,
+    /// List the restores of the roots here, the newest first
+    #[arg(long)]
+    list: bool,
+    /// Only what matches this pattern, in gitignore's syntax; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// Bring back what is missing or changed, and delete and move nothing
+    #[arg(long)]
+    keep_new: bool,
+    /// Show what would change, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Name everything that would change, however much it is
+    #[arg(long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Print JSON: the changes, one a line, then what came of it
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct ChangeJson {
+    change: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<output::PathJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    then: Option<output::PathJson>,
+    late: bool,
+}
+
+#[derive(Serialize)]
+struct DoneJson {
+    id: Option<String>,
+    created: u64,
+    changed: u64,
+    moved: u64,
+    deleted: u64,
+    unchanged: u64,
+    lost: u64,
+    late: u64,
+    bytes: u64,
+    done: bool,
+    made: u64,
+    left_out: Vec<output::PathJson>,
+}
+
+impl Restore {
+    pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
+        let mut history = History::find(context).await?;
+        if self.list {
+            return list(context, &mut history, self.json).await;
+        }
+        let (place, what) = match (&self.undo, &self.target) {
+            (Some(id), _) => undo(context, &mut history, id).await?,
+            (None, Some(target)) => self.to(context, target)?,
+            (None, None) => return Err(Failure::usage("say what to restore")),
+        };
+        let plan = RestorePlan { what: Some(what), only: self.only.clone(), keep_new: self.keep_new };
+        let shown = if self.all || self.json { usize::MAX } else { SHOWN };
+        let json = self.json;
+        let mut count = 0;
+        let summary = preview(&mut history, &place, &plan, |change| {
+            count += 1;
+            if json {
+                output::json_line(&change_json(change))?;
+            } else if count <= shown {
+                print(change)?;
+            }
+            Ok(())
+        })
+        .await?;
+        if !json {
+            if count > shown {
+                let more = text::count((count - shown) as u64, "more change");
+                output::line(format_args!("  … and {more} (--all names them)"))?;
+            }
+            output::line(told(&summary))?;
+        }
+        let nothing = summary.created + summary.changed + summary.moved + summary.deleted == 0;
+        if self.dry_run || nothing {
+            if json {
+                output::json_line(&done_json(&summary, None, None, &[]))?;
+            }
+            return Ok(DONE);
+        }
+        if !self.yes && !confirmed(json)? {
+            return Err(Failure::new("nothing was changed"));
+        }
+        self.apply(&mut history, &place, plan, summary).await
+    }
+
+    /// The place and the moment that the arguments name.
+    fn to(&self, context: &Context, target: &OsString) -> Result<(Place, What), Failure> {
+        let (place, moment) = match &self.at {
+            Some(at) => (Place::find(context, Path::new(target))?, at::parse(at)?),
+            None => {
+                let At { place, moment } = At::find(context, target)?;
+                (place, moment)
+            }
+        };
+        let to = RestoreTo { subject: place.subject(), moment: Some(moment) };
+        Ok((place, What::To(to)))
+    }
+
+    async fn apply(
+        &self,
+        history: &mut History,
+        place: &Place,
+        plan: RestorePlan,
+        summary: RestoreSummary,
+    ) -> Result<u8, Failure> {
+        let id = Bytes::copy_from_slice(&quics_kit::random::bytes::<16>());
+        let request =
+            RestoreRequest { root_id: place.root_id(), plan: Some(plan), from: summary.from, group_id: id.clone() };
+        let (state, left_out) = carry_out(history, request).await?;
+        if self.json {
+            output::json_line(&done_json(&summary, Some(&id), Some(&state), &left_out))?;
+        } else {
+            let made = text::count(state.made, "change");
+            output::line(format_args!(
+                "Restored: {made} made. `quics restore --undo {}` takes them back.",
+                output::hex(&id)
+            ))?;
+            if state.left_out > 0 {
+                let count = text::count(state.left_out, "entry").replace("entrys", "entries");
+                output::line(format_args!("{count} left as they are:"))?;
+                for (entry, path) in state.entries.iter().zip(&left_out) {
+                    output::line(format_args!("  {}: {}", text::bytes(path), reason(entry.reason())))?;
+                }
+            }
+        }
+        Ok(if state.left_out == 0 { DONE } else { WAITING })
+    }
+}
+
+/// Has a restore carried out; one that is cut off is asked for again, under the same id.
+async fn carry_out(history: &mut History, request: RestoreRequest) -> Result<(GroupState, Vec<Bytes>), Failure> {
+    let mut tries = 0;
+    loop {
+        match history.client.restore(stream(request.clone())).await {
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                return Ok((answer.state.unwrap_or_default(), answer.left_out_paths));
+            }
+            Err(status) if tries < TRIES && matches!(status.code(), Code::Unavailable | Code::Unknown) => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(status) => {
+                let Failure { code, text } = history.refused(&status);
+                let id = output::hex(&request.group_id);
+                let lost = matches!(status.code(), Code::Unavailable | Code::Unknown);
+                let known = if lost {
+                    format!("; whether restore {id} is done, `quics restore --list` says")
+                } else {
+                    String::new()
+                };
+                return Err(Failure { code, text: format!("{text}{known}") });
+            }
+        }
+    }
+}
+
+/// Shows what has changed in a directory since a moment.
+pub(super) async fn changes_since(history: &mut History, at: &At) -> Result<(), Failure> {
+    let to = RestoreTo { subject: at.place.subject(), moment: Some(at.moment) };
+    let plan = RestorePlan { what: Some(What::To(to)), only: Vec::new(), keep_new: false };
+    let mut none = true;
+    preview(history, &at.place, &plan, |change| {
+        none = false;
+        let now = || text::bytes(&change.path_now);
+        // Seen the other way round: what a restore would take back has happened since.
+        output::line(match change.kind() {
+            RestoreKind::Create => style(format!("  - {}", text::bytes(&change.path_then))).red(),
+            RestoreKind::Delete => style(format!("  + {}", now())).green(),
+            RestoreKind::Move => style(format!("  > {} → {}", text::bytes(&change.path_then), now())).yellow(),
+            _ => style(format!("  ~ {}  {}", now(), sizes(change, true))).yellow(),
+        })?;
+        Ok(())
+    })
+    .await?;
+    if none {
+        output::line("Nothing has changed since.")?;
+    }
+    Ok(())
+}
+
+/// Asks what a restore would change.
+async fn preview(
+    history: &mut History,
+    place: &Place,
+    plan: &RestorePlan,
+    mut each: impl FnMut(&RestoreChange) -> Result<(), Failure>,
+) -> Result<RestoreSummary, Failure> {
+    let request = PreviewRestoreRequest { root_id: place.root_id(), plan: Some(plan.clone()) };
+    let asked = history.client.preview_restore(stream(request)).await;
+    let mut told = asked.map_err(|status| history.refused(&status))?.into_inner();
+    while let Some(message) = told.message().await.map_err(|status| history.refused(&status))? {
+        match message.message {
+            Some(Message::Changes(changes)) => changes.changes.iter().try_for_each(&mut each)?,
+            Some(Message::Summary(summary)) => return Ok(summary),
+            None => {}
+        }
+    }
+    Err(Failure::new("the preview broke off before its end: nothing was changed, try again"))
+}
+
+fn print(change: &RestoreChange) -> Result<(), Failure> {
+    let (now, then) = (text::bytes(&change.path_now), text::bytes(&change.path_then));
+    let late = if change.late { "  (made before then, arrived after it)" } else { "" };
+    output::line(match change.kind() {
+        RestoreKind::Create => style(format!("  + {then}  {}{late}", what(change.then.as_ref()))).green(),
+        RestoreKind::Delete => style(format!("  - {now}{late}")).red(),
+        RestoreKind::Move => style(format!("  > {now} → {then}{late}")).yellow(),
+        RestoreKind::Lost => style(format!("  ! {then}  its content is not kept any more")).red(),
+        _ => style(format!("  ~ {then}  {}{late}", sizes(change, false))).yellow(),
+    })?;
+    Ok(())
+}
+
+fn sizes(change: &RestoreChange, forward: bool) -> String {
+    let (now, then) = (what(change.now.as_ref()), what(change.then.as_ref()));
+    match (now == then, forward) {
+        (true, _) => now,
+        (false, true) => format!("{then} → {now}"),
+        (false, false) => format!("{now} → {then}"),
+    }
+}
+
+fn told(summary: &RestoreSummary) -> String {
+    if summary.created + summary.changed + summary.moved + summary.deleted == 0 {
+        return "Everything is as it was then: there is nothing to restore.".to_owned();
+    }
+    let RestoreSummary { created, changed, moved, deleted, unchanged, .. } = summary;
+    let mut told = format!(
+        "{created} brought back, {changed} changed, {moved} moved, {deleted} deleted, {unchanged} unchanged; {} of \
+         contents come back.",
+        text::size(summary.bytes)
+    );
+    if summary.late > 0 {
+        let late = text::count(summary.late, "change");
+        told = format!("{told}\n{late} made before that time arrived only after it, and would be left behind.");
+    }
+    if summary.lost > 0 {
+        told = format!("{told}\n{} not kept any more: they stay as they are.", text::count(summary.lost, "content"));
+    }
+    told
+}
+
+/// Asks the person.
+fn confirmed(json: bool) -> Result<bool, Failure> {
+    if json || !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked here: look with --dry-run, then give --yes"));
+    }
+    print!("Restore? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Finds the root of a restore.
+async fn undo(context: &Context, history: &mut History, id: &str) -> Result<(Place, What), Failure> {
+    let group = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes()).ok().filter(|id| id.len() == 16);
+    let group = group.ok_or_else(|| Failure::usage("this is no restore's id: `quics restore --list` shows them"))?;
+    let group = Bytes::from(group);
+    for root in context.home.settings()?.roots {
+        let place = Place { root, relative: Bytes::new() };
+        let request = GetRestoreRequest { root_id: place.root_id(), group_id: group.clone() };
+        match history.client.get_restore(call(request)).await {
+            Ok(_) => return Ok((place, What::UndoGroupId(group))),
+            Err(status) if matches!(status.code(), Code::NotFound | Code::PermissionDenied) => {}
+            Err(status) => return Err(history.refused(&status)),
+        }
+    }
+    Err(Failure::new("no such restore was made in a root that is synced here: `quics restore --list` shows them"))
+}
+
+async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8, Failure> {
+    #[derive(Serialize)]
+    struct ListedJson {
+        root: String,
+        id: String,
+        at: Option<String>,
+        device: String,
+        changes: u64,
+    }
+    let mut listed = Vec::new();
+    for root in context.home.settings()?.roots {
+        let root_id = Bytes::copy_from_slice(root.id.as_bytes());
+        let request = ListRestoresRequest { root_id, page_size: 0, page_token: String::new() };
+        let page = history.client.list_restores(call(request)).await.map_err(|status| history.refused(&status))?;
+        listed.extend(page.into_inner().restores.into_iter().map(|restore| (root.name.clone(), restore)));
+    }
+    if json {
+        let listed = listed.iter().map(|(root, restore)| ListedJson {
+            root: root.clone(),
+            id: output::hex(&restore.group_id),
+            at: output::moment(restore.at),
+            device: restore.device_name.clone(),
+            changes: restore.changes,
+        });
+        output::json(&listed.collect::<Vec<_>>())?;
+        return Ok(DONE);
+    }
+    if listed.is_empty() {
+        output::line("Nothing was restored yet.")?;
+        return Ok(DONE);
+    }
+    let rows: Vec<Vec<String>> = listed
+        .iter()
+        .map(|(root, restore)| {
+            let (id, when) = (output::hex(&restore.group_id), output::when(restore.at));
+            vec![when, text::line(root), text::line(&restore.device_name), restore.changes.to_string(), id]
+        })
+        .collect();
+    output::table(&["WHEN", "ROOT", "DEVICE", "CHANGES", "ID"], &rows)?;
+    Ok(DONE)
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::ParentGone => "its directory is not there any more",
+        Refusal::NameTaken => "something else has its name now",
+        Refusal::NotEmpty => "something new is in it",
+        Refusal::Cycle => "it would be in itself",
+        Refusal::Stale => "it was changed meanwhile",
+        Refusal::NoSpace | Refusal::Quota => "the server has no space for it",
+        Refusal::ReadOnly => "you may not change it",
+        _ => "the server could not do it",
+    }
+}
+
+fn change_json(change: &RestoreChange) -> ChangeJson {
+    let path = |path: &Bytes| (!path.is_empty()).then(|| output::PathJson::new(path));
+    ChangeJson {
+        change: match change.kind() {
+            RestoreKind::Unspecified => "unknown",
+            RestoreKind::Create => "create",
+            RestoreKind::Change => "change",
+            RestoreKind::Move => "move",
+            RestoreKind::Delete => "delete",
+            RestoreKind::Lost => "lost",
+        },
+        now: path(&change.path_now),
+        then: path(&change.path_then),
+        late: change.late,
+    }
+}
+
+fn done_json(summary: &RestoreSummary, id: Option<&Bytes>, state: Option<&GroupState>, left_out: &[Bytes]) -> DoneJson {
+    let RestoreSummary { created, changed, moved, deleted, unchanged, lost, late, bytes, .. } = *summary;
+    DoneJson {
+        id: id.map(|id| output::hex(id)),
+        created,
+        changed,
+        moved,
+        deleted,
+        unchanged,
+        lost,
+        late,
+        bytes,
+        done: state.is_some_and(|state| state.finished),
+        made: state.map_or(0, |state| state.made),
+        left_out: left_out.iter().map(|path| output::PathJson::new(path)).collect(),
+    }
+}
