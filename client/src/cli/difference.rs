@@ -10,7 +10,7 @@ use crate::merge::{self, Mark};
 use crate::text;
 
 /// The part of a picture in which its dimensions are looked for.
-const HEAD: usize = 256 << 10;
+pub(super) const HEAD: usize = 256 << 10;
 /// Columns of a tab.
 const TAB: usize = 4;
 

@@ -1,14 +1,15 @@
 //! Copies of contents for the person: where they want one, and for their own tools.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, FileTimes, OpenOptions, Permissions, set_permissions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use quics_proto::agent::v1::ReadContentRequest;
-use quics_proto::common::v1 as common;
+use quics_proto::common::v1::{self as common, value::Kind};
 
 use super::{Context, Failure};
 use crate::api;
@@ -86,6 +87,60 @@ pub(super) async fn unpack(
 pub(super) fn link(target: &[u8], at: &Path) -> Result<(), Failure> {
     let target = std::ffi::OsStr::from_bytes(target);
     std::os::unix::fs::symlink(target, at).map_err(|error| wrong("make", at, &error))
+}
+
+/// Makes a new directory, its owner's alone until it is [`dress`]ed.
+///
+/// # Errors
+/// One sentence; what exists is left as it is.
+pub(super) fn directory(at: &Path) -> Result<(), Failure> {
+    DirBuilder::new().mode(0o700).create(at).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(at),
+        _ => wrong("make", at, &error),
+    })
+}
+
+/// Gives a file or directory permission bits and, unless it is a directory, a time.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn dress(at: &Path, mode: u32, modified: Option<Timestamp>) -> Result<(), Failure> {
+    let dressed = set_permissions(at, Permissions::from_mode(mode & 0o777)).and_then(|()| match modified {
+        Some(modified) => File::open(at)?.set_times(FileTimes::new().set_modified(modified.into())),
+        None => Ok(()),
+    });
+    dressed.map_err(|error| wrong("dress", at, &error))
+}
+
+/// What is at a path now; `None` if nothing is.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn look(at: &Path) -> Result<Option<Kind>, Failure> {
+    let found = match at.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong("read", at, &error)),
+    };
+    Ok(Some(if found.is_symlink() {
+        let target = at.read_link().map_err(|error| wrong("read", at, &error))?;
+        Kind::Link(common::Link { target: target.into_os_string().into_vec().into() })
+    } else if found.is_dir() {
+        Kind::Directory(common::Directory {})
+    } else {
+        Kind::File(common::File { size: found.len(), ..Default::default() })
+    }))
+}
+
+/// Reads the beginning of a file: `limit` bytes, or all if it is shorter.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn head_of(at: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(at).and_then(|file| file.take(limit as u64).read_to_end(&mut bytes));
+    read.map_err(|error| wrong("read", at, &error))?;
+    Ok(bytes)
 }
 
 async fn copy(agent: &mut api::Client, request: ReadContentRequest, file: &mut File, at: &Path) -> Result<(), Failure> {
@@ -167,9 +222,7 @@ impl Drop for Workbench {
 /// # Errors
 /// One sentence.
 pub(super) fn load(at: &Path, limit: usize) -> Result<Option<Bytes>, Failure> {
-    let mut bytes = Vec::new();
-    let read = File::open(at).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|error| wrong("read", at, &error))?;
+    let bytes = head_of(at, limit + 1)?;
     Ok((bytes.len() <= limit).then(|| bytes.into()))
 }
 

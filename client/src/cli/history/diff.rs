@@ -1,8 +1,7 @@
 //! `quics diff`
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
@@ -82,7 +81,7 @@ struct Side {
 enum Content {
     None,
     Kept(ReadContentRequest),
-    Here(std::path::PathBuf),
+    Here(PathBuf),
 }
 
 impl Side {
@@ -100,23 +99,11 @@ impl Side {
     fn here(place: &Place) -> Result<Self, Failure> {
         let path = place.local(&place.relative);
         let name = format!("{} as it is here", text::path(&path));
-        let read = |error: std::io::Error| Failure::new(format!("cannot read {}: {error}", text::path(&path)));
-        let (value, content) = match fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, Content::None),
-            Err(error) => return Err(read(error)),
-            Ok(found) if found.is_dir() => (Some(Kind::Directory(common::Directory {})), Content::None),
-            Ok(found) if found.is_symlink() => {
-                use std::os::unix::ffi::OsStringExt as _;
-
-                let target = fs::read_link(&path).map_err(read)?.into_os_string().into_vec().into();
-                (Some(Kind::Link(common::Link { target })), Content::None)
-            }
-            Ok(found) => {
-                let file = common::File { size: found.len(), ..Default::default() };
-                (Some(Kind::File(file)), Content::Here(path))
-            }
+        let value = files::look(&path)?.map(|kind| common::Value { kind: Some(kind) });
+        let content = match value.as_ref().and_then(|value| value.kind.as_ref()) {
+            Some(Kind::File(_)) => Content::Here(path),
+            _ => Content::None,
         };
-        let value = value.map(|kind| common::Value { kind: Some(kind) });
         Ok(Self { name, value, path: place.relative.clone(), content })
     }
 
@@ -133,17 +120,9 @@ impl Side {
         match &self.content {
             Content::None => None,
             Content::Kept(request) => difference::dimensions(agent, &self.path, request.clone()).await,
-            Content::Here(path) => difference::dimensions_of(&head(path)?),
+            Content::Here(path) => difference::dimensions_of(&files::head_of(path, difference::HEAD).ok()?),
         }
     }
-}
-
-fn head(path: &Path) -> Option<Vec<u8>> {
-    use std::io::Read as _;
-
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(256 << 10).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 async fn compare(agent: &mut api::Client, first: &Side, second: &Side) -> Result<u8, Failure> {

@@ -1,15 +1,15 @@
 //! `quics get`
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use clap::Args;
 use quics_proto::common::v1::{self as common, value::Kind};
 use quics_proto::history::v1::{ListTreeRequest, Version};
+
+use quics_types::Name;
 
 use super::at::{self, At, Place};
 use super::{History, cat, ls, number, value};
@@ -68,8 +68,7 @@ struct Writing<'a> {
 impl Writing<'_> {
     /// A directory as it was, with everything in it. What was written of one that fails stays, and is named.
     async fn directory(&mut self, history: &mut History, at: &At, output: &Path) -> Result<(), Failure> {
-        let wrong = |error: std::io::Error| Failure::new(format!("cannot make {}: {error}", text::path(output)));
-        DirBuilder::new().mode(0o700).create(output).map_err(wrong)?;
+        files::directory(output)?;
         let request = ListTreeRequest {
             root_id: at.place.root_id(),
             subject: at.place.subject(),
@@ -83,30 +82,37 @@ impl Writing<'_> {
         })
         .await?;
         for version in &entries {
-            let under = version.path.strip_prefix(&self.place.relative[..]).unwrap_or(&version.path);
-            let to = output.join(std::ffi::OsStr::from_bytes(under.strip_prefix(b"/").unwrap_or(under)));
+            let to = self.below(output, version)?;
             if is_directory(version) {
-                DirBuilder::new().mode(0o700).create(&to).map_err(wrong)?;
+                files::directory(&to)?;
             } else {
                 self.one(version, &to).await?;
             }
         }
         // Behind their members, which have to be written into them.
         for version in entries.iter().rev().filter(|version| is_directory(version)) {
-            let under = version.path.strip_prefix(&self.place.relative[..]).unwrap_or(&version.path);
-            let to = output.join(std::ffi::OsStr::from_bytes(under.strip_prefix(b"/").unwrap_or(under)));
-            dress(&to, version).map_err(wrong)?;
+            dress(&self.below(output, version)?, version)?;
         }
         Ok(())
     }
 
+    /// Where an entry of the directory is written: never anywhere else than below it, whatever the server says.
+    fn below(&self, output: &Path, version: &Version) -> Result<PathBuf, Failure> {
+        let under = version.path.strip_prefix(&self.place.relative[..]).unwrap_or(&version.path);
+        let under = under.strip_prefix(b"/").unwrap_or(under);
+        let names = under.split(|byte| *byte == b'/').map(|name| Name::new(Bytes::copy_from_slice(name)));
+        names.into_iter().try_fold(output.to_owned(), |at, name| match name {
+            Ok(name) => Ok(at.join(std::ffi::OsStr::from_bytes(name.as_bytes()))),
+            Err(_) => Err(Failure::new(format!("history-svc named {}, which cannot be", text::bytes(&version.path)))),
+        })
+    }
+
     /// A file, link or unit.
     async fn one(&mut self, version: &Version, to: &Path) -> Result<(), Failure> {
-        let wrong = |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", text::path(to)));
         match value(version).and_then(|value| value.kind.as_ref()) {
             Some(Kind::File(file)) => {
                 files::write(&mut self.agent, cat::request(self.place, version, file)?, to).await?;
-                dress(to, version).map_err(wrong)
+                dress(to, version)
             }
             Some(Kind::Unit(unit)) => {
                 let bundle = common::File { content_id: unit.content_id.clone(), size: unit.size };
@@ -120,13 +126,8 @@ impl Writing<'_> {
 }
 
 /// Gives something the permission bits and time of a version.
-fn dress(to: &Path, version: &Version) -> std::io::Result<()> {
+fn dress(to: &Path, version: &Version) -> Result<(), Failure> {
     let row = version.row.clone().unwrap_or_default();
-    fs::set_permissions(to, Permissions::from_mode(row.mode & 0o777))?;
-    let Some(at) = row.modified_at.filter(|_| !is_directory(version)) else { return Ok(()) };
-    let nanos = Duration::from_nanos(at.nanos.unsigned_abs().into());
-    let before = Duration::from_secs(at.seconds.unsigned_abs());
-    let whole = if at.seconds < 0 { UNIX_EPOCH.checked_sub(before) } else { UNIX_EPOCH.checked_add(before) };
-    let Some(modified) = whole.and_then(|whole: SystemTime| whole.checked_add(nanos)) else { return Ok(()) };
-    File::open(to)?.set_times(FileTimes::new().set_modified(modified))
+    let modified = row.modified_at.filter(|_| !is_directory(version));
+    files::dress(to, row.mode, modified.and_then(|at| jiff::Timestamp::new(at.seconds, at.nanos).ok()))
 }
