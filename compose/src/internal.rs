@@ -18,6 +18,8 @@ pub(crate) enum Part {
     Registry,
     /// `internal service sync`
     Sync,
+    /// `internal service history`
+    History,
     /// `internal quics`: an agent that ends with its parent.
     Agent,
     /// `internal up`: a server that ends with its parent.
@@ -29,9 +31,10 @@ pub(crate) enum Part {
 impl Part {
     /// Finds out which part `arguments` (the program's name first) ask for, and takes the words for it out.
     pub(crate) fn taken_from(arguments: &mut Vec<OsString>) -> Option<Self> {
-        const PARTS: [(&[&str], Part); 5] = [
+        const PARTS: [(&[&str], Part); 6] = [
             (&["internal", "service", "registry"], Part::Registry),
             (&["internal", "service", "sync"], Part::Sync),
+            (&["internal", "service", "history"], Part::History),
             (&["internal", "quics"], Part::Agent),
             (&["internal", "up"], Part::Up),
             (&["quics"], Part::Quics),
@@ -56,6 +59,7 @@ impl Part {
         match self {
             Self::Registry => serve(arguments, registry),
             Self::Sync => serve(arguments, sync),
+            Self::History => serve(arguments, history),
             Self::Agent | Self::Quics => quics_client::cli::main(arguments),
             Self::Up => cli::main(arguments),
         }
@@ -77,6 +81,11 @@ async fn registry(config: registry_svc::Config, shutdown: CancellationToken) -> 
 async fn sync(config: sync_svc::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&config.service.log, "sync-svc")?;
     Ok(sync_svc::run(config, shutdown).await?)
+}
+
+async fn history(config: history_svc::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let _telemetry = telemetry::init(&config.service.log, "history-svc")?;
+    Ok(history_svc::run(config, shutdown).await?)
 }
 
 /// Runs a service to its end; what keeps it from going on is the last line that it logs.
@@ -120,6 +129,7 @@ mod tests {
     fn the_arguments_of_the_services_are_consistent() {
         Arguments::<registry_svc::Config>::command().debug_assert();
         Arguments::<sync_svc::Config>::command().debug_assert();
+        Arguments::<history_svc::Config>::command().debug_assert();
     }
 
     #[test]

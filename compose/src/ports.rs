@@ -22,7 +22,7 @@ pub struct Ports {
 }
 
 /// The services that a stack runs, in the order in which they start.
-pub const SERVICES: [Service; 2] = [Service::Registry, Service::Sync];
+pub const SERVICES: [Service; 3] = [Service::Registry, Service::Sync, Service::History];
 
 impl Ports {
     /// Takes the ports from `base`, or, where `base` is 0, from `before` (what this data directory had last, so that
@@ -95,8 +95,8 @@ mod tests {
     #[test]
     fn ports_count_from_the_base() {
         let ports = Ports { base: DEFAULT_BASE };
-        assert_eq!(SERVICES.map(|service| ports.serving(service)), [6121, 6122]);
-        assert_eq!(SERVICES.map(|service| ports.ops(service)), [6131, 6132]);
+        assert_eq!(SERVICES.map(|service| ports.serving(service)), [6121, 6122, 6123]);
+        assert_eq!(SERVICES.map(|service| ports.ops(service)), [6131, 6132, 6133]);
     }
 
     #[test]

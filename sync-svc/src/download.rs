@@ -135,7 +135,8 @@ async fn snapshotting(
         if service.shutdown.is_cancelled() {
             return Err(Error::Draining);
         }
-        service.guard(caller).role(root).map(drop)
+        service.guard(caller).role(root)?;
+        Ok(())
     };
     let send = async |message| {
         let response = sync::SnapshotResponse { message: Some(message) };

@@ -53,8 +53,8 @@ impl Grpc {
     }
 }
 
-fn refuse(error: Error) -> Status {
-    status(&error)
+fn refuse<E: Into<Error>>(error: E) -> Status {
+    status(&error.into())
 }
 
 fn root_of(id: &[u8]) -> Result<RootId, Status> {
@@ -62,7 +62,7 @@ fn root_of(id: &[u8]) -> Result<RootId, Status> {
 }
 
 fn digests_of(list: &[bytes::Bytes]) -> Result<Vec<Digest>, Status> {
-    digests(list).map_err(|error| refuse(error.into()))
+    digests(list).map_err(refuse)
 }
 
 /// What comes in; a stream that fails has been cut, whatever the reason.
@@ -101,7 +101,7 @@ impl SyncService for Grpc {
         let device = self.device(&request)?;
         let request = request.into_inner();
         let root = root_of(&request.root_id)?;
-        let lease = LeaseId::from_slice(&request.lease_id).map_err(|error| refuse(Malformed::from(error).into()))?;
+        let lease = LeaseId::from_slice(&request.lease_id).map_err(|error| refuse(Malformed::from(error)))?;
         let digests = digests_of(&request.digests)?;
         let missing = upload::find_missing(self.service.clone(), device, root, lease, digests).await.map_err(refuse)?;
         Ok(Response::new(sync::FindMissingResponse { digests: missing.iter().map(encode::digest).collect() }))

@@ -88,7 +88,7 @@ impl Prompt {
     async fn open(&mut self, root: RootId) -> Result<(), Error> {
         let service = self.service.clone();
         if let Err(denied) = service.guard(self.caller).role_soon(root).await {
-            return self.end(root, &denied).await;
+            return self.end(root, &denied.into()).await;
         }
         // First the seat, then the level, then what is open: no change falls between them.
         self.seat.enter(root);
@@ -132,7 +132,7 @@ impl Prompt {
         let role = match guard.role(root) {
             Ok(role) => role,
             Err(denied) => {
-                self.end(root, &denied).await?;
+                self.end(root, &denied.into()).await?;
                 return Ok(false);
             }
         };
@@ -183,7 +183,7 @@ impl Prompt {
     }
 
     async fn members_changed(&mut self, changed: Result<Membership, broadcast::error::RecvError>) -> Result<(), Error> {
-        for (root, why) in self.service.guard(self.caller).lost(changed, self.roots.keys().copied())? {
+        for (root, why) in crate::access::lost(self.service.guard(self.caller), changed, self.roots.keys().copied())? {
             self.end(root, &why).await?;
         }
         Ok(())

@@ -122,7 +122,7 @@ impl Watch {
     async fn subscribe(&mut self, subscribe: sync::Subscribe) -> Result<(), Error> {
         let root = encode::root(&subscribe.root_id)?;
         if let Err(denied) = self.service.clone().guard(self.caller).role_soon(root).await {
-            return self.end(root, &denied).await;
+            return self.end(root, &denied.into()).await;
         }
         if self.roots.len() >= ROOTS && !self.roots.contains_key(&root) {
             return Err(Error::Protocol("too many roots for one watch"));
@@ -160,7 +160,7 @@ impl Watch {
             return Ok(());
         }
         if let Err(denied) = self.service.guard(self.caller).role(root) {
-            return self.end(root, &denied).await;
+            return self.end(root, &denied.into()).await;
         }
         if news.wanted {
             let wanted = self.service.contents().wanted(root)?;
@@ -211,7 +211,7 @@ impl Watch {
             self.roots.iter().filter(|(_, subscription)| subscription.level).map(|(root, _)| *root).collect();
         for root in roots {
             if let Err(denied) = self.service.guard(self.caller).role(root) {
-                self.end(root, &denied).await?;
+                self.end(root, &denied.into()).await?;
                 continue;
             }
             let level = self.service.ledger.level(root)?;
@@ -225,7 +225,7 @@ impl Watch {
     }
 
     async fn members_changed(&mut self, changed: Result<Membership, broadcast::error::RecvError>) -> Result<(), Error> {
-        for (root, why) in self.service.guard(self.caller).lost(changed, self.roots.keys().copied())? {
+        for (root, why) in crate::access::lost(self.service.guard(self.caller), changed, self.roots.keys().copied())? {
             self.end(root, &why).await?;
         }
         Ok(())

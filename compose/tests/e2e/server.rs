@@ -13,7 +13,7 @@ fn a_server_shows_what_runs_gives_tickets_and_stops() {
     let status = printed(stack.command(&["status", "--json"]), PATIENCE).unwrap();
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["serves"], true, "{status}");
-    assert_eq!(status["services"].as_array().unwrap().len(), 2);
+    assert_eq!(status["services"].as_array().unwrap().len(), 3);
     let (one, two) = (stack.ticket().unwrap(), stack.ticket().unwrap());
     assert!(one.starts_with("quics1-") && one != two);
     until("the line to paste to be printed", || {

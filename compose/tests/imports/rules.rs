@@ -32,6 +32,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("crates/kit", "quics-kit", &["quics-types", "quics-quic", "quics-meta", "quics-chunks", "quics-proto"]),
     ("registry-svc", "registry-svc", BELOW_A_PROCESS),
     ("sync-svc", "sync-svc", BELOW_A_PROCESS),
+    ("history-svc", "history-svc", BELOW_A_PROCESS),
     ("client", "quics", BELOW_A_PROCESS),
     ("compose", "quics-stack", EVERYTHING),
 ];
@@ -51,6 +52,7 @@ const EVERYTHING: &[&str] = &[
     "quics-kit",
     "registry-svc",
     "sync-svc",
+    "history-svc",
     "quics",
 ];
 
@@ -69,7 +71,7 @@ const TECHNOLOGIES: &[(&str, &str)] = &[
 /// Benchmarks measure against the bare transport.
 const DEV_TECHNOLOGIES: &[(&str, &str)] = &[("compose", "quinn")];
 
-const SERVICES: &[&str] = &["registry-svc", "sync-svc"];
+const SERVICES: &[&str] = &["registry-svc", "sync-svc", "history-svc"];
 
 /// What comes in through seams: clock, randomness and files. A generator that was handed in is no randomness of the
 /// outside; the sources that need no seed are.

@@ -17,6 +17,7 @@ const PACKAGES: &[&str] = &[
     "crates/kit",
     "registry-svc",
     "sync-svc",
+    "history-svc",
     "client",
     "compose",
 ];

@@ -3,7 +3,7 @@
 //! ```text
 //!  service::Host ── data        the directory, its lock, atomic files
 //!       │      └─── enrol ───── identity, ticket      who this process is, and how it became that
-//!       │      └─── members ─── caller                who may do what, as registry-svc says
+//!       │      └─── members ─── caller, access        who may do what, as registry-svc says
 //!       └── ops port ── health, reflection, admin
 //!  telemetry, shutdown, status, clock, random           around all of them
 //! ```
@@ -19,6 +19,7 @@
 //! # What it deliberately does not do
 //! It knows nothing of entries or contents, and holds no logic of any one service.
 
+pub mod access;
 pub mod allocator;
 pub mod caller;
 pub mod clock;

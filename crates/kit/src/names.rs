@@ -75,6 +75,13 @@ impl FromStr for Service {
     }
 }
 
+/// The address of a service as registry-svc tells it, where an empty host means the one by which `known` was reached;
+/// `None` where it tells none.
+pub fn address_beside(known: &str, service: &str) -> Option<String> {
+    let (host, port) = service.rsplit_once(':')?;
+    if host.is_empty() { Some(format!("{}:{port}", known.rsplit_once(':')?.0)) } else { Some(service.to_owned()) }
+}
+
 /// Whom a certificate is for, as its URI name says: `quics:device:<32 hex digits>` or `quics:service:<name>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
@@ -134,6 +141,13 @@ mod tests {
             assert_eq!(Subject::Service(service).to_string().parse(), Ok(Subject::Service(service)));
             assert!(service.server_name().starts_with(service.as_str()));
         }
+    }
+
+    #[test]
+    fn a_service_without_a_host_is_where_registry_svc_is() {
+        assert_eq!(address_beside("[::1]:6121", ":6122").as_deref(), Some("[::1]:6122"));
+        assert_eq!(address_beside("a:6121", "b:6122").as_deref(), Some("b:6122"));
+        assert_eq!(address_beside("a:6121", ""), None);
     }
 
     #[test]

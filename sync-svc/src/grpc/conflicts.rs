@@ -17,7 +17,7 @@ use crate::{Error, encode, prompt, resolve};
 const PAGE: usize = 256;
 
 fn malformed(error: impl Into<Malformed>) -> Status {
-    refuse(error.into().into())
+    refuse::<Malformed>(error.into())
 }
 
 fn entry_of(id: &[u8]) -> Result<EntryId, Status> {

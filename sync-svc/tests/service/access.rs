@@ -56,4 +56,7 @@ impl Access for Roles {
     fn device_name(&self, device: DeviceId) -> Option<String> {
         Some(format!("device {:x}", device.as_bytes()[0]))
     }
+    fn user_name(&self, _: DeviceId) -> Option<String> {
+        None
+    }
 }

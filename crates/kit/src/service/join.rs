@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quics_proto::registry::v1 as registry;
+use quics_proto::registry::v1::registry_service_client::RegistryServiceClient;
 use quics_quic::{Channel, ChannelConfig, Tls};
 use rand::Rng;
 use rustls_pki_types::CertificateDer;
@@ -12,11 +14,14 @@ use super::{Error, Host};
 use crate::data;
 use crate::enrol::{self, FirstContact, Renewal, Right};
 use crate::identity::{Identity, pending_key};
-use crate::names::Service;
+use crate::names::{Service, address_beside};
 use crate::ticket::{Fingerprint, Ticket};
 
 /// Pauses between attempts to reach registry-svc, jittered: from, to.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long registry-svc has to answer where a service is.
+const ASK: Duration = Duration::from_secs(10);
 
 /// A service that is known to registry-svc.
 #[derive(Debug, Clone)]
@@ -25,6 +30,7 @@ pub struct Joined {
     pub tls: Tls,
     /// The way to registry-svc.
     pub registry: Channel,
+    address: String,
     directory: PathBuf,
 }
 
@@ -41,6 +47,17 @@ impl Joined {
         let identity = identity.trusting(trust)?;
         identity.store(&self.directory)?;
         Ok(identity.put_into(&self.tls)?)
+    }
+
+    /// Asks registry-svc where sync-svc is; `None` while that has not said so itself.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub async fn find_sync(&self) -> Result<Option<String>, tonic::Status> {
+        let mut request = tonic::Request::new(registry::GetServicesRequest {});
+        request.set_timeout(ASK);
+        let services = RegistryServiceClient::new(self.registry.clone()).get_services(request).await?.into_inner();
+        Ok(address_beside(&self.address, &services.services.unwrap_or_default().sync))
     }
 
     /// Makes a channel to another service at `address`.
@@ -75,7 +92,7 @@ impl Host {
         };
         let address = self.registry_address(&directory, ticket.as_ref())?;
         let tls = identity.tls()?;
-        let registry = Channel::new(ChannelConfig::new(address, Service::Registry.server_name(), tls.clone()));
+        let registry = Channel::new(ChannelConfig::new(&address, Service::Registry.server_name(), tls.clone()));
         let renewal = Renewal {
             directory: directory.clone(),
             tls: tls.clone(),
@@ -84,7 +101,7 @@ impl Host {
             on_renewed: Box::new(|_| {}),
         };
         self.spawn("certificate renewal", renewal.run(identity, shutdown.clone()));
-        Ok(Joined { tls, registry, directory })
+        Ok(Joined { tls, registry, address, directory })
     }
 
     async fn enrol(&self, directory: &Path, shutdown: &CancellationToken) -> Result<(Identity, Ticket), Error> {

@@ -1,0 +1,89 @@
+//! The service: the store with everything around it that waits and checks.
+
+use std::sync::Arc;
+
+use quics_kit::access::{Access, Guard};
+use quics_kit::caller::Caller;
+use quics_kit::clock::Clock;
+use quics_meta::MetaStore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Error;
+use crate::metrics::Metrics;
+use crate::sync::Finder;
+
+/// Everything that the calls need. One for the process.
+pub struct Service {
+    pub(crate) meta: Arc<dyn MetaStore>,
+    pub(crate) access: Arc<dyn Access>,
+    pub(crate) sync: Arc<dyn Finder>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shutdown: CancellationToken,
+    clock: Arc<dyn Clock>,
+    /// The tasks of the streams; they end when their stream does, or at shutdown.
+    streams: TaskTracker,
+}
+
+/// What the service is made of.
+pub struct Parts {
+    /// Metadata.
+    pub meta: Arc<dyn MetaStore>,
+    /// Who may do what.
+    pub access: Arc<dyn Access>,
+    /// The way to sync-svc.
+    pub sync: Arc<dyn Finder>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Ends the streams.
+    pub shutdown: CancellationToken,
+}
+
+impl Service {
+    /// Puts the service together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            meta: parts.meta,
+            access: parts.access,
+            sync: parts.sync,
+            metrics: Arc::default(),
+            shutdown: parts.shutdown,
+            clock: parts.clock,
+            streams: TaskTracker::new(),
+        })
+    }
+
+    /// Waits until the streams have ended, after shutdown.
+    pub async fn ended(&self) {
+        self.streams.close();
+        self.streams.wait().await;
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn guard(&self, caller: Caller) -> Guard<'_> {
+        Guard { access: &*self.access, caller }
+    }
+
+    /// Runs a stream's task; it is waited for at the end of the service.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.streams.spawn(task);
+    }
+
+    /// Does what may block off the runtime's threads.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Service) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let service = self.clone();
+        tokio::task::spawn_blocking(move || work(&service)).await.map_err(|_| Error::Task)?
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
