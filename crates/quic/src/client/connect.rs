@@ -18,6 +18,7 @@ use tonic::Status;
 
 use super::config::{ChannelConfig, Fallback};
 use super::connection::{Connection, QuicConnection, TcpConnection};
+use super::gate::Gate;
 use crate::Error;
 use crate::driver::Driver;
 use crate::endpoint::{bind_client, endpoint_config};
@@ -179,12 +180,14 @@ impl Connector {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(unreachable)?;
+        let gate = Gate::default();
+        let driving = gate.guard(driving);
         tasks.execute(async move {
             if let Err(error) = driving.await {
                 tracing::debug!(%error, "tcp.connection.ended");
             }
         });
-        Ok(Connection::Tcp(TcpConnection::new(requests, tasks)))
+        Ok(Connection::Tcp(TcpConnection::new(requests, gate, tasks)))
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Status> {

@@ -10,6 +10,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::call;
+use super::gate::Gate;
 use super::revocable::Revocable;
 use crate::congestion::close;
 use crate::driver::Driver;
@@ -112,6 +113,7 @@ impl Drop for Alive {
 #[derive(Clone)]
 pub(crate) struct TcpConnection {
     requests: http2::SendRequest<Body>,
+    gate: Gate,
     owner: Arc<Owner>,
 }
 
@@ -125,8 +127,9 @@ impl Drop for Owner {
 }
 
 impl TcpConnection {
-    pub(crate) fn new(requests: http2::SendRequest<Body>, tasks: Tasks) -> Self {
-        TcpConnection { requests, owner: Arc::new(Owner(tasks)) }
+    /// Takes the two ends of hyper's queue: where requests go in, and the gate of the future that takes them out.
+    pub(super) fn new(requests: http2::SendRequest<Body>, gate: Gate, tasks: Tasks) -> Self {
+        TcpConnection { requests, gate, owner: Arc::new(Owner(tasks)) }
     }
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
@@ -135,7 +138,9 @@ impl TcpConnection {
         let given_up = CancellationToken::new();
         let request = request.map(|body| Revocable::wrap(body, given_up.clone()));
         let given_up = given_up.drop_guard();
-        match requests.try_send_request(request).await {
+        // The request is put into the queue here, not when the answer is awaited.
+        let answering = self.gate.pass(|| requests.try_send_request(request));
+        match answering.await {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
                 let body = call::Complete::new(body, &parts, (given_up, self.owner.clone()));

@@ -4,6 +4,7 @@ mod call;
 mod config;
 mod connect;
 mod connection;
+mod gate;
 mod revocable;
 
 use std::future::Future;

@@ -13,6 +13,7 @@ mod hostile;
 mod identity;
 mod layers;
 mod limits;
+mod losses;
 mod migration;
 mod plain;
 mod shutdown;
