@@ -111,6 +111,19 @@ impl Inbox {
     pub(crate) fn control(&self, input: Input) -> bool {
         self.queue.send((input, None)).is_ok()
     }
+
+    /// Hands over what has an answer, and waits for it. `None`: the thread has ended.
+    pub(crate) async fn ask<T>(&self, input: Input, mut answered: oneshot::Receiver<T>) -> Option<T> {
+        if !self.control(input) {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            answer = &mut answered => answer.ok(),
+            // What is handed over while the thread's end is being dropped may stay in the queue, with its sender.
+            () = self.queue.closed() => answered.try_recv().ok(),
+        }
+    }
 }
 
 impl Mail {
@@ -130,6 +143,10 @@ impl Mail {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::folder::RelPath;
 
@@ -156,5 +173,41 @@ mod tests {
         assert!(mail.take().is_none());
         inbox.touch(Event::Touched(vec![RelPath::root()]));
         assert!(matches!(mail.take(), Some(Input::Event(Event::Touched(_)))));
+    }
+
+    #[test]
+    fn what_is_asked_while_the_thread_ends_is_not_waited_for() {
+        let begun = &AtomicUsize::new(0);
+        let (hand_over, handed_over) = std::sync::mpsc::sync_channel(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for (number, (mail, alive)) in handed_over.iter().enumerate() {
+                    while begun.load(Ordering::Acquire) <= number {
+                        std::hint::spin_loop();
+                    }
+                    drop::<Mail>(mail);
+                    drop::<Arc<()>>(alive);
+                }
+            });
+            for _ in 0..10_000 {
+                let (inbox, mail) = inbox();
+                let alive = Arc::new(());
+                let dropped = Arc::downgrade(&alive);
+                hand_over.send((mail, alive)).unwrap();
+                begun.fetch_add(1, Ordering::Release);
+                let mut waiting = Vec::new();
+                while dropped.strong_count() > 0 {
+                    let (answer, answered) = oneshot::channel();
+                    let mut asked = Box::pin(inbox.ask(Input::Barrier(answer), answered));
+                    if asked.as_mut().now_or_never().is_none() {
+                        waiting.push(asked);
+                    }
+                }
+                for asked in waiting {
+                    assert_eq!(asked.now_or_never(), Some(None));
+                }
+            }
+            drop(hand_over);
+        });
     }
 }

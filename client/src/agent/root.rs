@@ -49,7 +49,7 @@ impl Root {
     /// Lets the engine take what was handed to it so far, and publishes its view. `false`: it has ended.
     pub(crate) async fn settle(&self) -> bool {
         let (answer, answered) = oneshot::channel();
-        self.inbox.control(Input::Barrier(answer)) && answered.await.is_ok()
+        self.inbox.ask(Input::Barrier(answer), answered).await.is_some()
     }
 
     /// Asks the engine something, on its own thread; `None` when it is not there.
@@ -62,10 +62,7 @@ impl Root {
             // Who asked may have gone.
             let _gone = answer.send(question(engine));
         }));
-        if !self.inbox.control(Input::Ask(question)) {
-            return None;
-        }
-        answered.await.ok()
+        self.inbox.ask(Input::Ask(question), answered).await
     }
 
     /// Hands the engine a wish of the user.
