@@ -19,9 +19,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use quics_types::limits;
 
 const MAGIC: &[u8; 8] = b"quicsun1";
-/// Bytes before the list.
-const PREFIX: usize = 16;
-
 /// What a bundle holds, without the bytes of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
@@ -77,6 +74,23 @@ pub enum BundleError {
 }
 
 impl Bundle {
+    /// Bytes before the list, which say how long it is.
+    pub const PREFIX: usize = 16;
+
+    /// Bytes of prefix and list, as the prefix says.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub fn head_of(prefix: &[u8; Self::PREFIX]) -> Result<usize, BundleError> {
+        let (magic, length) = prefix.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return Err(BundleError::Malformed("it does not begin as one"));
+        }
+        let length = length.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
+        let list = usize::try_from(length).ok().filter(|length| *length <= limits::UNIT_LIST_BYTES);
+        list.map(|list| Self::PREFIX + list).ok_or(BundleError::TooLarge)
+    }
+
     /// Puts members together, in any order.
     ///
     /// # Errors
@@ -99,7 +113,7 @@ impl Bundle {
         if list > limits::UNIT_LIST_BYTES {
             return Err(BundleError::TooLarge);
         }
-        let head = (PREFIX + list) as u64;
+        let head = (Self::PREFIX + list) as u64;
         let mut size = head;
         let mut offsets = Vec::with_capacity(members.len());
         for member in &members {
@@ -114,16 +128,9 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`]. Memory is bounded by the limits, whatever the bytes say.
     pub fn read(mut from: impl Read, size: u64) -> Result<Self, BundleError> {
-        let mut prefix = [0; PREFIX];
+        let mut prefix = [0; Self::PREFIX];
         from.read_exact(&mut prefix)?;
-        let (magic, length) = prefix.split_at(MAGIC.len());
-        if magic != MAGIC {
-            return Err(BundleError::Malformed("it does not begin as one"));
-        }
-        let length = length.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
-        if length > limits::UNIT_LIST_BYTES as u64 {
-            return Err(BundleError::TooLarge);
-        }
+        let length = (Self::head_of(&prefix)? - Self::PREFIX) as u64;
         let mut list = Vec::new();
         from.take(length).read_to_end(&mut list)?;
         if list.len() as u64 != length {
@@ -160,7 +167,7 @@ impl Bundle {
     pub fn head(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.head as usize);
         out.put_slice(MAGIC);
-        out.put_u64_le(self.head - PREFIX as u64);
+        out.put_u64_le(self.head - Self::PREFIX as u64);
         self.members.iter().for_each(|member| member.write(&mut out));
         out.freeze()
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use console::style;
 use quics_chunks::{Bundle, MemberKind};
 use quics_proto::common::v1::File;
-use quics_types::{Digest, limits};
+use quics_types::Digest;
 
 use crate::api;
 use crate::cli::sides::{Conflict, Side, unit};
@@ -15,8 +15,6 @@ use crate::text;
 
 /// Bundles of up to so many bytes are compared by what is in their files, larger ones by their lists alone.
 const COMPARED: usize = 32 << 20;
-/// Bytes in front of a bundle that say how long its list is.
-const PREFIX: usize = 16;
 
 /// What a unit holds: its files and links by path.
 pub(super) struct Whole {
@@ -34,13 +32,18 @@ enum Change {
 /// Reads what a unit holds. `None`: it cannot be had now.
 async fn read(agent: &mut api::Client, conflict: &Conflict, bundle: &File) -> Option<Whole> {
     let request = files::request(&conflict.listed.root_id, bundle, &conflict.listed.path);
-    if let Ok(Some(bytes)) = files::read(agent, request.clone(), COMPARED).await {
+    if let Ok(Some(bytes)) = files::read(agent, request, COMPARED).await {
         return whole(&bytes, bundle.size);
     }
-    let prefix = files::head(agent, request.clone(), PREFIX).await.ok()?;
-    let length = u64::from_le_bytes(prefix.get(8..PREFIX)?.try_into().ok()?);
-    let list = usize::try_from(length).ok().filter(|length| *length <= limits::UNIT_LIST_BYTES)?;
-    whole(&files::head(agent, request, PREFIX + list).await.ok()?, bundle.size)
+    list(agent, conflict, bundle).await
+}
+
+/// Reads the list of what a unit holds. `None`: it cannot be had now.
+async fn list(agent: &mut api::Client, conflict: &Conflict, bundle: &File) -> Option<Whole> {
+    let request = files::request(&conflict.listed.root_id, bundle, &conflict.listed.path);
+    let prefix = files::head(agent, request.clone(), Bundle::PREFIX).await.ok()?;
+    let head = Bundle::head_of(prefix.as_slice().try_into().ok()?).ok()?;
+    whole(&files::head(agent, request, head).await.ok()?, bundle.size)
 }
 
 fn whole(bytes: &[u8], size: u64) -> Option<Whole> {
@@ -57,13 +60,18 @@ fn whole(bytes: &[u8], size: u64) -> Option<Whole> {
     Some(Whole { files })
 }
 
+/// Whether a file is another one: by what is in it where both were read, otherwise by kind and length alone.
+fn differ((kind, content): &(MemberKind, Option<Digest>), (now, read): &(MemberKind, Option<Digest>)) -> bool {
+    kind != now || content.zip(*read).is_some_and(|(before, after)| before != after)
+}
+
 impl Whole {
     fn changes(&self, after: &Whole) -> Vec<(Bytes, Change)> {
         let mut found = Vec::new();
         for (path, before) in &self.files {
             match after.files.get(path) {
                 None => found.push((path.clone(), Change::Removed)),
-                Some(now) if now != before => found.push((path.clone(), Change::Changed)),
+                Some(now) if differ(before, now) => found.push((path.clone(), Change::Changed)),
                 Some(_) => {}
             }
         }
@@ -76,7 +84,7 @@ impl Whole {
 
 /// How many files a side has, if it is a unit.
 pub(super) async fn count(agent: &mut api::Client, conflict: &Conflict, side: &Side) -> Option<String> {
-    let whole = read(agent, conflict, &side.unit()?).await?;
+    let whole = list(agent, conflict, &side.unit()?).await?;
     Some(text::count(whole.files.len() as u64, "file"))
 }
 
@@ -157,6 +165,8 @@ mod tests {
         assert_eq!(changes, expected.map(|(path, change)| (path.to_owned(), change)));
         // Of lists alone a text of the same length is no difference.
         let changes = names(made(left, true).changes(&made(right, true)));
-        assert_eq!(changes, expected[1..].iter().map(|(path, it)| ((*path).to_owned(), *it)).collect::<Vec<_>>());
+        let by_list = expected[1..].iter().map(|(path, it)| ((*path).to_owned(), *it)).collect::<Vec<_>>();
+        assert_eq!(changes, by_list);
+        assert_eq!(names(made(left, false).changes(&made(right, true))), by_list, "one of the two was not read");
     }
 }
