@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(at(head + 23), Some((&b"hooks/run"[..], 0)));
         assert_eq!(at(head + 28), Some((&b"objects/ab/cd"[..], 0)));
         assert_eq!(at(bundle.size()), None);
-        assert_eq!(Bundle::new(Vec::new()).unwrap().at(PREFIX as u64), None);
+        assert_eq!(Bundle::new(Vec::new()).unwrap().at(Bundle::PREFIX as u64), None);
     }
 
     #[test]
