@@ -456,6 +456,8 @@ impl Trees {
         let news = if revert { self.revert.insert(id) } else { self.revert.remove(&id) };
         if news {
             self.changed.insert(id);
+            // Whether it is about to leave its directory, for which the directory may wait.
+            self.dirty.structure();
         }
         self.mark(id);
     }

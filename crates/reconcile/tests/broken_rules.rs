@@ -117,11 +117,19 @@ const RULES: &[Rule] = &[
         noticed: true,
     },
     Rule {
+        broken: "a directory that waits for a member to leave does not hear that it stays",
+        file: "trees.rs",
+        was: r"for which the directory may wait.
+            self.dirty.structure();",
+        is: "for which the directory may wait.",
+        noticed: true,
+    },
+    Rule {
         broken: "a directory with new things against a file is replaced",
         file: "plan.rs",
         was: "return if self.lives(node) { Content::Propose { ask: true } } else { Content::Wait };",
         is: "return Content::Do(Step::Replace(id));",
-        noticed: false,
+        noticed: true,
     },
     Rule {
         broken: "an entry that takes another node keeps the old one",

@@ -175,6 +175,37 @@ fn of_a_directory_that_one_device_removed_and_another_added_to_only_the_addition
 }
 
 #[test]
+fn what_was_written_over_a_directory_is_asked_about_when_what_left_the_directory_may_not_leave() {
+    let mut server = Server::default();
+    let mut devices = [1, 2].map(|it| Device::new(testing::device(it)));
+    let [first, _] = &mut devices;
+    first.disk.put(TOP, "a", testing::link("t"));
+    let outer = first.disk.put(TOP, "c", Value::Directory);
+    first.disk.put(outer, "c", Value::Directory);
+    come_to_rest(&mut server, &mut devices);
+
+    // One moves `a` into the inner directory. The other makes two names change places and writes to what is `c` now; so
+    // the inner directory would go into `a`, which is in it.
+    let [first, second] = &mut devices;
+    let (link, inner) = (first.disk.at(&["a"]), first.disk.at(&["c", "c"]));
+    first.disk.members(TOP).remove(&testing::name("a"));
+    first.disk.members(inner).insert(testing::name("b"), link);
+    let (link, outer) = (second.disk.at(&["a"]), second.disk.at(&["c"]));
+    second.disk.members(TOP).insert(testing::name("a"), outer);
+    second.disk.members(TOP).insert(testing::name("c"), link);
+    second.disk.items.get_mut(&link).unwrap().value = testing::file(1);
+    come_to_rest(&mut server, &mut devices);
+    assert_eq!(server.plain.conflicts.len(), 1);
+    assert_eq!(server.kept(), BTreeSet::from([1]), "the file is a candidate");
+    check_quiet(&mut server, &mut devices);
+
+    server.answer_all(&mut Draw::new(0), true);
+    come_to_rest(&mut server, &mut devices);
+    check_equal(&server, &devices);
+    assert!(server.plain.conflicts.is_empty());
+}
+
+#[test]
 fn two_devices_agree_after_whatever_their_users_did() {
     cases(60_000, 2);
 }
