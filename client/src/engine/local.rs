@@ -297,7 +297,7 @@ impl Engine {
         }
         if stat.kind == Kind::Other {
             self.problem(&path, "is a FIFO, socket, device or another file system, which is not synced".to_owned());
-        } else {
+        } else if !known.is_some_and(|node| self.trees.waits(node)) {
             self.problems.remove(&path);
         }
     }

@@ -150,6 +150,16 @@ impl Trees {
         self.dirty.structure();
     }
 
+    /// Whether what is at a node waits, and nothing was seen since that could let it go on.
+    pub fn waits(&self, node: NodeId) -> bool {
+        let dirty = &self.dirty;
+        match self.nodes.get(&node).map(|it| it.entry) {
+            Some(Some(id)) => dirty.waiting_entries.contains(&id) && !dirty.entries.contains(&id),
+            Some(None) => dirty.waiting_nodes.contains(&node) && !dirty.nodes.contains(&node),
+            None => false,
+        }
+    }
+
     /// Lets a subject wait until the structure of a tree changes.
     pub fn wait(&mut self, subject: Subject) {
         match subject {

@@ -132,3 +132,24 @@ fn a_side_that_was_taken_back_cannot_be_chosen_and_the_others_are_named() {
     pair.agreed();
     both_have(&pair, "plan.txt", "ann's\n");
 }
+
+#[test]
+fn what_a_reader_writes_is_kept_and_shown_until_they_may_write() {
+    let pair = Pair::with(|folder| fs::write(folder.join("plan.txt"), "common\n").unwrap());
+    let ann = Ann::of(&pair);
+    member(&pair, "reader");
+    let explained = |name: &str| ann.device.quics(["explain", &at(&ann.folder, name)]).unwrap();
+    // The role is learned when the server refuses.
+    fs::write(ann.folder.join("hers.txt"), "ann's\n").unwrap();
+    until("it to be held", || explained("hers.txt").contains("you may only read this root"));
+    fs::write(ann.folder.join("second.txt"), "ann's second\n").unwrap();
+    until("the second to be held", || explained("second.txt").contains("you may only read this root"));
+    assert!(explained("hers.txt").contains("you may only read this root"), "{}", explained("hers.txt"));
+    assert!(!pair.at("hers.txt").exists() && text(ann.folder.join("hers.txt")) == "ann's\n");
+    member(&pair, "writer");
+    // With the next session at the latest, which begins anew here.
+    pair.stack.crash(quics_kit::names::Service::Sync).unwrap();
+    until("both to arrive", || {
+        text(pair.at("hers.txt")) == "ann's\n" && text(pair.on("second.txt")) == "ann's second\n"
+    });
+}
