@@ -13,6 +13,7 @@
 //! | | a directory with children would become a file | refused |
 //! | place | changed since the base, not a live directory, below itself, name taken | refused, other aspects count |
 //! | attributes | changed since the base | refused; a modification time alone never is |
+//! | | with an accepted change of kind | accepted, as new ones even if they are the same |
 //! | delete | dead | current |
 //! | | content changed since the base, or others' candidates are open | conflict, `Delete` |
 //! | | directory with children | refused |
@@ -222,11 +223,13 @@ impl<V: View> Judge<'_, V> {
             // They go with the candidate.
         } else if let Some(attributes) = &change.attributes {
             let same = attributes.mode == row.mode;
-            if row.attributes_time > attributes.base_time && !same {
+            if row.attributes_time > attributes.base_time && !same && !told.kind_changed {
                 told.refused = told.refused.or(Some(Refusal::Attributes));
             } else {
                 told.attributes = true;
-                if row.attributes_time <= attributes.base_time && (!same || attributes.mtime != row.mtime) {
+                let differ = row.attributes_time <= attributes.base_time && (!same || attributes.mtime != row.mtime);
+                // Those of another kind are others, though the bits be the same.
+                if differ || told.kind_changed {
                     (row.mode, row.mtime) = (attributes.mode, attributes.mtime);
                     told.attributes_changed = true;
                 }
@@ -278,6 +281,7 @@ impl<V: View> Judge<'_, V> {
         } else if row.value.is_directory() && self.view.has_children(row.id)? {
             told.refused = Some(Refusal::NotEmpty);
         } else {
+            told.kind_changed = !content.value.is_like(&row.value);
             (row.value, row.mtime) = (content.value.clone(), content.mtime);
             (told.content, told.content_changed) = (true, true);
         }
@@ -392,6 +396,7 @@ struct Told {
     refused: Option<Refusal>,
     content: bool,
     content_changed: bool,
+    kind_changed: bool,
     place: bool,
     place_changed: bool,
     attributes: bool,

@@ -281,11 +281,11 @@ impl Trees {
             }
             Aspect::Attributes => {
                 (base.mode, base.mtime, base.attributes_time) = (row.mode, row.mtime, row.attributes_time);
-                let here = self.node_of(id).and_then(|node| self.nodes.get(&node));
-                let is_link = here.is_some_and(|it| matches!(it.value, Some(Value::Link { .. })));
+                let here = self.node_of(id).and_then(|node| self.nodes.get(&node)?.value.as_ref());
+                let other = here.is_some_and(|it| matches!(it, Value::Link { .. }) || !it.is_like(&row.value));
                 if let Some(seen) = seen {
-                    // What a link shows is nothing that a file in its place would have agreed on.
-                    (base.seen_mode, base.seen_mtime) = (if is_link { row.mode } else { seen.mode }, seen.mtime);
+                    // What a link or another kind shows is nothing that what has its place later would have agreed on.
+                    (base.seen_mode, base.seen_mtime) = (if other { row.mode } else { seen.mode }, seen.mtime);
                 }
             }
         }

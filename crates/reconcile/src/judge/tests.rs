@@ -508,3 +508,16 @@ fn permission_bits_go_with_a_candidate_of_another_kind_and_are_none_for_what_is_
         assert_eq!(candidates, [0o600]);
     }
 }
+
+#[test]
+fn a_change_of_kind_brings_permission_bits_of_its_own_whatever_those_before_are() {
+    for (base_time, mode) in [(2, 0o644), (1, 0o755)] {
+        let mut plain = with(file(0));
+        assert_eq!(plain.rows[&entry(ID)].mode, 0o644);
+        let mut change = edit(3, file(0), directory());
+        change.attributes = Some(AttributesChange { base_time: LogicalTime(base_time), mode, mtime: MTIME });
+        assert!(accepted(propose(&mut plain, &Proposal::Change(change))).attributes);
+        let row = &plain.rows[&entry(ID)];
+        assert_eq!((row.mode, row.attributes_time), (mode, row.time));
+    }
+}

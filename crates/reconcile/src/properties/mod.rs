@@ -205,6 +205,56 @@ fn what_was_written_over_a_directory_is_asked_about_when_what_left_the_directory
     assert!(server.plain.conflicts.is_empty());
 }
 
+/// Puts something in the place of what has a name, as a user does.
+fn put_over(device: &mut Device, at: &str, value: Value, mode: u32) -> u64 {
+    device.disk.members(TOP).remove(&testing::name(at));
+    let inode = device.disk.put(TOP, at, value);
+    device.disk.items.get_mut(&inode).unwrap().mode = mode;
+    inode
+}
+
+/// Has every question answered for the server.
+fn settle(server: &mut Server, devices: &mut [Device]) {
+    assert_eq!(server.plain.conflicts.len(), 1);
+    server.answer_all(&mut Draw::new(0), true);
+    come_to_rest(server, devices);
+    check_quiet(server, devices);
+    check_equal(server, devices);
+}
+
+#[test]
+fn bits_that_a_file_has_in_common_with_the_directory_before_it_reach_a_device_with_a_file_of_its_own() {
+    let mut server = Server::default();
+    let mut devices = [1, 2].map(|it| Device::new(testing::device(it)));
+    put_over(&mut devices[0], "a", testing::file(1), 0o644);
+    come_to_rest(&mut server, &mut devices);
+
+    put_over(&mut devices[0], "a", Value::Directory, 0o755);
+    put_over(&mut devices[1], "a", testing::file(2), 0o644);
+    come_to_rest(&mut server, &mut devices);
+    put_over(&mut devices[0], "a", testing::file(3), 0o755);
+    put_over(&mut devices[1], "a", testing::file(4), 0o644);
+    come_to_rest(&mut server, &mut devices);
+    settle(&mut server, &mut devices);
+    assert_eq!(server.view()[&vec![testing::name("a")]], (testing::file(3), 0o755));
+}
+
+#[test]
+fn bits_that_came_for_a_file_while_a_directory_was_here_are_not_taken_for_those_of_a_later_file() {
+    let mut server = Server::default();
+    let mut devices = [1, 2].map(|it| Device::new(testing::device(it)));
+    put_over(&mut devices[0], "a", Value::Directory, 0o755);
+    come_to_rest(&mut server, &mut devices);
+
+    put_over(&mut devices[0], "a", testing::file(1), 0o644);
+    let here = devices[1].disk.at(&["a"]);
+    devices[1].disk.put(here, "new", testing::file(2));
+    come_to_rest(&mut server, &mut devices);
+    put_over(&mut devices[1], "a", testing::file(3), 0o755);
+    come_to_rest(&mut server, &mut devices);
+    settle(&mut server, &mut devices);
+}
+
 #[test]
 fn two_devices_agree_after_whatever_their_users_did() {
     cases(60_000, 2);
