@@ -2,7 +2,7 @@
 //!
 //! A row's key begins with a byte that says what it is and, but for the outbox, the id of its root; numbers in keys are
 //! big-endian, so that ranges come in their order. A value is split over several rows where it is longer than a row of
-//! the store may be ([`wide`]), and begins with the version of its format ([`records`]).
+//! the store may be, and begins with the version of its format (both in `quics-records`).
 //!
 //! | key | value |
 //! |---|---|
@@ -28,7 +28,5 @@
 //! | `o` number | an outbox record |
 
 pub(crate) mod answers;
-pub(crate) mod codec;
 pub(crate) mod keys;
 pub(crate) mod records;
-pub(crate) mod wide;

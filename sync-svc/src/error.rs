@@ -99,12 +99,22 @@ pub enum RunError {
 
 impl Error {
     pub(crate) fn damaged(key: &[u8]) -> Self {
-        Error::Damaged { key: key.iter().map(|byte| format!("{byte:02x}")).collect() }
+        quics_records::Error::damaged(key).into()
     }
 
     /// Whether the queue of commits was full: to be tried again when there is room.
     pub fn is_busy(&self) -> bool {
         matches!(self, Error::Meta(MetaError::Busy))
+    }
+}
+
+impl From<quics_records::Error> for Error {
+    fn from(error: quics_records::Error) -> Self {
+        match error {
+            quics_records::Error::Meta(error) => Error::Meta(error),
+            quics_records::Error::Damaged { key } => Error::Damaged { key },
+            quics_records::Error::Newer { version } => Error::Newer { version },
+        }
     }
 }
 

@@ -25,7 +25,6 @@
 //! chunks yet: leases and the outbox are kept so that it can.
 
 mod access;
-mod clock;
 mod config;
 mod contents;
 mod db;
@@ -47,13 +46,13 @@ mod upload;
 mod watch;
 
 pub use access::Access;
-pub use clock::WallTime;
 pub use config::Config;
 pub use contents::{Contents, Mover, Presence};
 pub use db::answers::{Chosen, News, Resolution, ResolutionEntry, Settled};
 pub use db::records::{Cause, ConflictEntry, Entry, Event, VerdictEntry};
 pub use error::{Error, RunError};
 pub use ledger::Ledger;
+pub use quics_types::WallTime;
 pub use run::{routes, run};
 pub use service::{Parts, Service};
 

@@ -28,11 +28,12 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("crates/quic", "quics-quic", &["quics-types"]),
     ("crates/meta", "quics-meta", &["quics-types"]),
     ("crates/chunks", "quics-chunks", &["quics-types"]),
+    ("crates/records", "quics-records", &["quics-types", "quics-reconcile", "quics-meta"]),
     ("proto", "quics-proto", &["quics-types", "quics-reconcile"]),
     ("crates/kit", "quics-kit", &["quics-types", "quics-quic", "quics-meta", "quics-chunks", "quics-proto"]),
     ("registry-svc", "registry-svc", BELOW_A_PROCESS),
-    ("sync-svc", "sync-svc", BELOW_A_PROCESS),
-    ("history-svc", "history-svc", BELOW_A_PROCESS),
+    ("sync-svc", "sync-svc", BELOW_A_KEEPER),
+    ("history-svc", "history-svc", BELOW_A_KEEPER),
     ("client", "quics", BELOW_A_PROCESS),
     ("compose", "quics-stack", EVERYTHING),
 ];
@@ -41,6 +42,18 @@ const EDGES: &[(&str, &str, &[&str])] = &[
 const BELOW_A_PROCESS: &[&str] =
     &["quics-types", "quics-reconcile", "quics-quic", "quics-meta", "quics-chunks", "quics-proto", "quics-kit"];
 
+/// What a service may know that keeps records of what is in roots.
+const BELOW_A_KEEPER: &[&str] = &[
+    "quics-types",
+    "quics-reconcile",
+    "quics-quic",
+    "quics-meta",
+    "quics-chunks",
+    "quics-records",
+    "quics-proto",
+    "quics-kit",
+];
+
 /// What the package that puts all together may know.
 const EVERYTHING: &[&str] = &[
     "quics-types",
@@ -48,6 +61,7 @@ const EVERYTHING: &[&str] = &[
     "quics-quic",
     "quics-meta",
     "quics-chunks",
+    "quics-records",
     "quics-proto",
     "quics-kit",
     "registry-svc",

@@ -14,6 +14,7 @@ const PACKAGES: &[&str] = &[
     "crates/quic",
     "crates/meta",
     "crates/chunks",
+    "crates/records",
     "crates/kit",
     "registry-svc",
     "sync-svc",

@@ -78,6 +78,10 @@ id!(
     /// An answer to conflicts, or its undoing; drawn by whoever answers.
     ResolutionId, "resolution id"
 );
+id!(
+    /// Changes that are made together on somebody's behalf, a restore for example; drawn by whoever begins them.
+    GroupId, "group id"
+);
 
 impl DeviceId {
     /// The server itself, where it answers a conflict on nobody's behalf. No device has this id.

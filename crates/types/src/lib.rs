@@ -12,10 +12,10 @@ mod time;
 mod units;
 
 pub use digest::{Digest, Hasher};
-pub use id::{DeviceId, EntryId, LeaseId, ResolutionId, RootId, UserId};
+pub use id::{DeviceId, EntryId, GroupId, LeaseId, ResolutionId, RootId, UserId};
 pub use name::{Name, Place};
 pub use settings::{Answerers, MergePolicy, Settings};
-pub use time::{Cursor, Epoch, LogicalTime, Mtime};
+pub use time::{Cursor, Epoch, LogicalTime, Mtime, WallTime};
 pub use units::UnitNames;
 
 use thiserror::Error;

@@ -6,12 +6,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use quics_kit::members::Denied;
 use quics_meta::{Batch, Receipt};
+use quics_records::Reads;
 use quics_types::{DeviceId, Digest, LeaseId, RootId};
 
 use super::Contents;
 use crate::db::keys;
 use crate::db::records::{self, Lease, pieces};
-use crate::db::wide::Reads;
 use crate::{Error, WallTime};
 
 /// How long a lease outlives its last contact: seven days, in microseconds.
@@ -96,7 +96,7 @@ impl Contents {
                 batch.delete(list);
             }
             if whole {
-                crate::db::wide::delete(&mut batch, key, kept.pieces);
+                quics_records::wide::delete(&mut batch, key, kept.pieces);
             } else {
                 next = Some(key);
             }

@@ -15,6 +15,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use quics_chunks::{ChunkSource, ChunkStore, Packed, Position, inline_content};
 use quics_meta::MetaStore;
+use quics_records::Reads;
 use quics_types::{Digest, RootId};
 
 pub use mover::Mover;
@@ -23,7 +24,6 @@ pub use presence::Presence;
 use crate::Error;
 use crate::db::keys;
 use crate::db::records::Inline;
-use crate::db::wide::Reads;
 
 /// The page of an empty content, which is its content id.
 static EMPTY: LazyLock<(Digest, Bytes)> = LazyLock::new(|| match inline_content(&[]) {

@@ -2,12 +2,12 @@
 
 use quics_chunks::{Packed, inline_content};
 use quics_meta::{BLOB_PAGE, Batch, Blob, BlobRef};
+use quics_records::Reads;
 
 use super::Contents;
 use crate::Error;
 use crate::db::keys;
 use crate::db::records::{BlobTag, Inline};
-use crate::db::wide::Reads;
 
 /// Blobs of one page. Most segments are one page: each page reads its segment from the beginning.
 const PAGE: usize = 8192;

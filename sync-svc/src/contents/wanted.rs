@@ -2,11 +2,11 @@
 
 use quics_chunks::Error as ChunkError;
 use quics_meta::Batch;
+use quics_records::Reads;
 use quics_types::{Digest, RootId, limits};
 
 use super::Contents;
 use crate::db::keys;
-use crate::db::wide::Reads;
 use crate::{Error, WallTime};
 
 impl Contents {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quics_reconcile::{Candidate, CandidateKey, Row};
-use quics_types::{Answerers, DeviceId, EntryId, MergePolicy, ResolutionId, Settings};
+use quics_records::{Code, Damaged, choices, fields};
+use quics_types::{DeviceId, EntryId, ResolutionId, Settings};
 
-use super::codec::{Code, Damaged, choices, fields};
 use super::records::Entry;
 use crate::WallTime;
 
@@ -111,9 +111,6 @@ fields!(Resolution { id, device, resolved_at, chosen, settled, created });
 fields!(Settled { candidate, accepted_at });
 fields!(ResolutionEntry { device, resolved_at, seq, entries, undoes, changed, undone_by });
 fields!(Answered { rows, resolution, kept, revision });
-choices!(Answerers { Writers, Involved, Owners });
-choices!(MergePolicy { Ask, AutoClean });
-fields!(Settings { revision, answerers, reminder_hours, both_after_days, merge });
 fields!(SettingsEntry { settings, seq });
 
 impl Code for Chosen {
@@ -147,9 +144,10 @@ impl Code for Chosen {
 #[cfg(test)]
 mod tests {
     use quics_reconcile::{CandidateRole, CandidateState};
-    use quics_types::Mtime;
+    use quics_records::testing::golden;
+    use quics_types::{Answerers, Mtime};
 
-    use super::super::records::tests::{DEVICE, golden, row};
+    use super::super::records::tests::{DEVICE, row};
     use super::*;
 
     const ID: ResolutionId = ResolutionId::from_bytes([8; 16]);

@@ -1,6 +1,7 @@
 //! Keys of the metadata store.
 
 use bytes::{BufMut, Bytes, BytesMut};
+pub(crate) use quics_records::keys::{after_prefix, behind};
 use quics_types::{DeviceId, Digest, EntryId, LeaseId, Place, ResolutionId, RootId};
 
 /// The counter of the outbox.
@@ -157,26 +158,6 @@ pub(crate) fn tail(key: &[u8]) -> Option<&[u8]> {
     key.get(17..)
 }
 
-/// The first key that does not begin with `prefix`.
-pub(crate) fn after_prefix(prefix: &[u8]) -> Bytes {
-    let mut key = prefix.to_vec();
-    while let Some(last) = key.pop() {
-        if last < u8::MAX {
-            key.push(last + 1);
-            break;
-        }
-    }
-    key.into()
-}
-
-/// The key that follows `key` directly: where the next page begins.
-pub(crate) fn behind(key: &[u8]) -> Bytes {
-    let mut next = BytesMut::with_capacity(key.len() + 1);
-    next.put_slice(key);
-    next.put_u8(0);
-    next.freeze()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,14 +175,6 @@ mod tests {
         assert_eq!(read.len(), 6);
         assert_eq!(read[0], Some((255, Kind::Row)));
         assert_eq!(read[5], Some((u64::MAX - 1, Kind::Conflict)));
-    }
-
-    #[test]
-    fn the_key_behind_a_prefix_is_behind_all_its_keys_even_where_it_ends_in_ff() {
-        assert_eq!(after_prefix(&[b'a', 1]), Bytes::from_static(&[b'a', 2]));
-        assert_eq!(after_prefix(&[b'a', 0xff, 0xff]), Bytes::from_static(b"b"));
-        let (from, to) = all(b'e', Some(ROOT));
-        assert!(entry(ROOT, EntryId::from_bytes([0xff; 16])) < to && from < to);
     }
 
     #[test]

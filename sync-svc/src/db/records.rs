@@ -1,62 +1,17 @@
-//! The records that are stored, each preceded by its format version (1).
+//! The records that are stored.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quics_meta::{Batch, BlobRef};
+use quics_meta::BlobRef;
 use quics_reconcile::{CandidateKey, Conflict, Proposal, RootDigest, Row, Verdict};
+use quics_records::{Stored, VERSION, choices, encode, fields};
 use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Mtime, RootId};
 
+pub(crate) use quics_records::{Kept, decode, get, pieces, put};
+
 use super::answers::{News, Resolution};
-use super::codec::{Code, Damaged, choices, fields};
-use super::wide::{self, Reads, Stored};
 use crate::{Error, WallTime};
-
-/// The version with which every record is written.
-const VERSION: u8 = 1;
-
-/// A record, and how many further pieces its value has.
-#[derive(Debug, Clone)]
-pub(crate) struct Kept<T> {
-    pub(crate) record: T,
-    pub(crate) pieces: u16,
-}
-
-/// How many further pieces a record has that may be absent.
-pub(crate) fn pieces<T>(kept: &Option<Kept<T>>) -> u16 {
-    kept.as_ref().map_or(0, |kept| kept.pieces)
-}
-
-/// Sets a record that had `before` further pieces, and says how many it has now.
-pub(crate) fn put<T: Code>(batch: &mut Batch, key: Bytes, record: &T, before: u16) -> u16 {
-    wide::put(batch, key, &encode(record), before)
-}
-
-/// Reads a record.
-pub(crate) fn get<T: Code>(reads: Reads<'_>, key: &[u8]) -> Result<Option<Kept<T>>, Error> {
-    reads.get(key)?.map(|stored| decode(key, stored)).transpose()
-}
-
-/// Decodes a record that was read in a range.
-pub(crate) fn decode<T: Code>(key: &[u8], stored: Stored) -> Result<Kept<T>, Error> {
-    let mut bytes = stored.bytes;
-    match u8::read(&mut bytes) {
-        Ok(VERSION) => {}
-        Ok(version) if version > VERSION => return Err(Error::Newer { version }),
-        _ => return Err(Error::damaged(key)),
-    }
-    match T::read(&mut bytes) {
-        Ok(record) if bytes.is_empty() => Ok(Kept { record, pieces: stored.pieces }),
-        _ => Err(Error::damaged(key)),
-    }
-}
-
-fn encode<T: Code>(record: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    out.push(VERSION);
-    record.write(&mut out);
-    out
-}
 
 /// What is known of a root as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,7 +181,7 @@ impl BlobTag {
     }
 
     pub(crate) fn decode(tag: &Bytes) -> Result<Self, Error> {
-        decode(b"tag", Stored { bytes: tag.clone(), pieces: 0 }).map(|kept| kept.record)
+        Ok(decode(b"tag", Stored { bytes: tag.clone(), pieces: 0 })?.record)
     }
 }
 
@@ -249,35 +204,13 @@ choices!(Cause { Proposal, Answer, Undo, Settings });
 fields!(BlobTag { root, content, chunk });
 fields!(Lease { device, touched, lists });
 
-impl Code for WallTime {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-    }
-    fn read(from: &mut Bytes) -> Result<Self, Damaged> {
-        u64::read(from).map(WallTime)
-    }
-}
-
-impl Code for RootDigest {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.as_bytes());
-    }
-    fn read(from: &mut Bytes) -> Result<Self, Damaged> {
-        let digest = Digest::read(from)?;
-        RootDigest::from_slice(digest.as_bytes()).ok_or(Damaged)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use quics_reconcile::{Accepted, Candidate, CandidateRole, CandidateState, Value};
+    use quics_records::testing::golden;
     use quics_types::{LogicalTime, Name, Place};
 
     use super::*;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
 
     pub(crate) fn row() -> Row {
         Row {
@@ -307,17 +240,6 @@ pub(crate) mod tests {
             base: Some(Value::Directory),
         };
         Conflict { revision: 2, candidates: [((DEVICE, CandidateRole::New), candidate)].into() }
-    }
-
-    pub(crate) fn golden<T: Code + PartialEq + std::fmt::Debug>(record: T, expected: &str) {
-        let bytes = encode(&record);
-        assert_eq!(hex(&bytes), expected, "{record:?}");
-        let kept: Kept<T> = decode(b"key", Stored { bytes: bytes.clone().into(), pieces: 0 }).unwrap();
-        assert_eq!(kept.record, record);
-        for cut in 0..bytes.len() {
-            let stored = Stored { bytes: Bytes::copy_from_slice(&bytes[..cut]), pieces: 0 };
-            assert!(decode::<T>(b"key", stored).is_err(), "cut to {cut}");
-        }
     }
 
     #[test]
@@ -382,10 +304,4 @@ pub(crate) mod tests {
     const GOLDEN_TAG: &str = "010404040404040404040404040404040405050505050505050505050505050505050505050505050505050505050505\
         050606060606060606060606060606060606060606060606060606060606060606";
     const GOLDEN_LEASE: &str = "0103030303030303030303030303030303e80702";
-
-    #[test]
-    fn a_record_of_a_newer_version_is_refused_by_name_and_not_read() {
-        let stored = Stored { bytes: Bytes::from_static(&[2, 0, 0]), pieces: 0 };
-        assert!(matches!(decode::<Root>(b"key", stored), Err(Error::Newer { version: 2 })));
-    }
 }

@@ -44,6 +44,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use quics_meta::MetaStore;
 use quics_reconcile::RootDigest;
+use quics_records::Reads;
 use quics_types::{Cursor, DeviceId, Epoch, RootId};
 
 pub use conflicts::{ConflictNews, ConflictPage};
@@ -58,7 +59,6 @@ pub use undo::{Undo, Undone};
 
 use crate::db::keys;
 use crate::db::records::{self, Kept, Root};
-use crate::db::wide::Reads;
 use crate::{Contents, Error};
 
 /// How far the device's proposals may be ahead of what it has recorded.

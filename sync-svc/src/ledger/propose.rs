@@ -4,13 +4,14 @@ use bytes::Bytes;
 use quics_chunks::Position;
 use quics_meta::{Batch, Receipt};
 use quics_reconcile::{Proposal, Refusal, Value, Verdict, judge};
+use quics_records::wide;
 use quics_types::{Cursor, DeviceId, Digest, Mtime, RootId};
 
 use super::content::{Content, Lacking};
 use super::write::By;
 use super::{DeviceMemo, Ledger, MAX_UNRECORDED, Memo};
+use crate::db::keys;
 use crate::db::records::{self, Cause, Entry, VerdictEntry};
-use crate::db::{keys, wide};
 use crate::{Error, WallTime};
 
 /// Recorded verdicts are removed when so many have come together …

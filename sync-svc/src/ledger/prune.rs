@@ -1,13 +1,13 @@
 //! Removes tombstones and closed conflicts that every device has been told of.
 
 use quics_meta::{Batch, Receipt};
+use quics_records::wide;
 use quics_types::{DeviceId, EntryId, RootId};
 
 use super::Ledger;
 use crate::Error;
 use crate::db::keys::{self, Kind};
 use crate::db::records::{self, ConflictEntry, Entry};
-use crate::db::wide;
 
 use super::write::remove_tombstone;
 

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use quics_reconcile::Row;
+use quics_records::wide;
 use quics_types::{ResolutionId, RootId};
 
 use super::Ledger;
 use super::write::Write;
 use crate::Error;
 use crate::db::answers::ResolutionEntry;
+use crate::db::keys;
 use crate::db::records::{self, Entry};
-use crate::db::{keys, wide};
 
 /// How many resolutions of a root are kept; with one more, the oldest is forgotten and cannot be taken back.
 pub const RESOLUTIONS: u64 = 1024;

@@ -1,6 +1,7 @@
 //! How a root deals with conflicts.
 
 use quics_meta::Receipt;
+use quics_records::Reads;
 use quics_types::{DeviceId, RootId, Settings};
 
 use super::Ledger;
@@ -8,7 +9,6 @@ use super::write::By;
 use crate::db::answers::SettingsEntry;
 use crate::db::keys;
 use crate::db::records::{self, Cause};
-use crate::db::wide::Reads;
 use crate::{Error, WallTime};
 
 /// What becomes of a change of settings.

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use quics_meta::{Batch, Receipt};
 use quics_reconcile::{Candidate, CandidateKey, Conflict, Row};
+use quics_records::wide;
 use quics_types::{Cursor, DeviceId, EntryId, Mtime, Place, RootId, Settings};
 
 use super::Ledger;
 use crate::db::answers::{News, Resolution, SettingsEntry};
 use crate::db::keys::{self, Kind};
 use crate::db::records::{self, Cause, ConflictEntry, Entry, Event, Kept, Root, pieces};
-use crate::db::wide;
 use crate::{Error, WallTime};
 
 /// How many epochs of a root are remembered; cursors of older ones count as those of another server.
@@ -117,7 +117,7 @@ impl Write<'_> {
     pub(super) fn entry(&self, id: EntryId) -> Result<Option<Kept<Entry>>, Error> {
         match self.entries.get(&id) {
             Some(kept) => Ok(Some(kept.clone())),
-            None => records::get(self.ledger.latest(), &keys::entry(self.root, id)),
+            None => Ok(records::get(self.ledger.latest(), &keys::entry(self.root, id))?),
         }
     }
 
@@ -125,7 +125,7 @@ impl Write<'_> {
     pub(super) fn conflict_entry(&self, id: EntryId) -> Result<Option<Kept<ConflictEntry>>, Error> {
         match self.conflicts.get(&id) {
             Some(kept) => Ok(Some(kept.clone())),
-            None => records::get(self.ledger.latest(), &keys::conflict(self.root, id)),
+            None => Ok(records::get(self.ledger.latest(), &keys::conflict(self.root, id))?),
         }
     }
 

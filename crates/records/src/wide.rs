@@ -9,7 +9,7 @@ use quics_meta::{Batch, MAX_ROW, MetaStore};
 
 use crate::Error;
 
-/// Bytes of a piece: with the longest key of this service it fits a row.
+/// Bytes of a piece: with a key of up to 480 bytes it fits a row.
 const PIECE: usize = 3600;
 const CHECK: usize = 8;
 const HEAD: usize = 3 + CHECK;
@@ -18,41 +18,43 @@ const TRIES: usize = 64;
 
 /// A value as it was read, and how many further pieces it has: what overwriting it has to remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) bytes: Bytes,
-    pub(crate) pieces: u16,
+pub struct Stored {
+    /// The value.
+    pub bytes: Bytes,
+    /// Further pieces.
+    pub pieces: u16,
 }
 
 /// Reads either what is durable or what was submitted last.
 #[derive(Clone, Copy)]
-pub(crate) struct Reads<'a> {
+pub struct Reads<'a> {
     meta: &'a dyn MetaStore,
     latest: bool,
 }
 
 impl<'a> Reads<'a> {
     /// Reads what is durable: what anybody may be told.
-    pub(crate) fn durable(meta: &'a dyn MetaStore) -> Self {
+    pub fn durable(meta: &'a dyn MetaStore) -> Self {
         Self { meta, latest: false }
     }
 
     /// Reads what was submitted, durable or not: what the next proposal is judged against.
-    pub(crate) fn latest(meta: &'a dyn MetaStore) -> Self {
+    pub fn latest(meta: &'a dyn MetaStore) -> Self {
         Self { meta, latest: true }
     }
 
     /// Reads a row as it is.
-    pub(crate) fn raw(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    pub fn raw(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         Ok(if self.latest { self.meta.latest_get(key) } else { self.meta.get(key) }?)
     }
 
     /// Reads rows as they are, ascending.
-    pub(crate) fn raw_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
+    pub fn raw_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
         Ok(if self.latest { self.meta.latest_range(from, to, limit) } else { self.meta.range(from, to, limit) }?)
     }
 
     /// Reads rows as they are, descending from `to` (exclusive).
-    pub(crate) fn raw_range_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
+    pub fn raw_range_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
         let back = if self.latest {
             self.meta.latest_range_back(from, to, limit)
         } else {
@@ -62,7 +64,7 @@ impl<'a> Reads<'a> {
     }
 
     /// Reads a value and joins its pieces.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Stored>, Error> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Stored>, Error> {
         for _ in 0..TRIES {
             let Some(head) = self.raw(key)? else { return Ok(None) };
             if let Some(stored) = self.join(key, head)? {
@@ -73,7 +75,7 @@ impl<'a> Reads<'a> {
     }
 
     /// Reads values and joins their pieces; a value that is changed meanwhile may be newer than the others.
-    pub(crate) fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Stored)>, Error> {
+    pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Stored)>, Error> {
         let mut out = Vec::new();
         for (key, head) in self.raw_range(from, to, limit)? {
             let stored = match self.join(&key, head)? {
@@ -108,7 +110,7 @@ impl<'a> Reads<'a> {
 }
 
 /// Sets a value that had `before` further pieces, and says how many it has now.
-pub(crate) fn put(batch: &mut Batch, key: Bytes, value: &[u8], before: u16) -> u16 {
+pub fn put(batch: &mut Batch, key: Bytes, value: &[u8], before: u16) -> u16 {
     if key.len() + 1 + value.len() <= MAX_ROW {
         let mut whole = BytesMut::with_capacity(1 + value.len());
         whole.put_u8(0);
@@ -139,7 +141,7 @@ pub(crate) fn put(batch: &mut Batch, key: Bytes, value: &[u8], before: u16) -> u
 }
 
 /// Removes a value that has `pieces` further pieces.
-pub(crate) fn delete(batch: &mut Batch, key: Bytes, pieces: u16) {
+pub fn delete(batch: &mut Batch, key: Bytes, pieces: u16) {
     remove_pieces(batch, &key, 0, pieces);
     batch.delete(key);
 }
