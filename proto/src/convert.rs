@@ -313,8 +313,22 @@ macro_rules! refusals {
 }
 
 refusals!(
-    ParentGone, Moved, Cycle, NameTaken, NotEmpty, Attributes, Unknown, Stale, ReadOnly, NoSpace, Quota, TooDeep,
-    Locked, Malformed, Crowded
+    ParentGone,
+    Moved,
+    Cycle,
+    NameTaken,
+    NotEmpty,
+    Attributes,
+    Unknown,
+    Stale,
+    ReadOnly,
+    NoSpace,
+    Quota,
+    TooDeep,
+    Locked,
+    Malformed,
+    Crowded,
+    ContentGone
 );
 
 impl sync::verdict::Outcome {

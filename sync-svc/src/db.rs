@@ -24,9 +24,14 @@
 //! | `l` root lease | an upload's lease: whose, and when it was heard of last |
 //! | `m` root lease number | digests that the lease holds |
 //! | `w` root digest | a chunk that was lost to damage |
+//! | `g` root group | how far a group is, or what became of it |
+//! | `h` root group number | a change of a group that is not made yet |
 //! | `O` | the number of the next outbox record |
 //! | `o` number | an outbox record |
+//! | `N` number | the epoch in which the outbox's numbers from this one on were drawn |
+//! | `A` | up to which position the outbox was applied: what was removed |
 
 pub(crate) mod answers;
+pub(crate) mod groups;
 pub(crate) mod keys;
 pub(crate) mod records;

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use quics_chunks::{Codec, Packed};
 use quics_proto::{common::v1 as common, sync::v1 as sync, timestamp};
-use quics_reconcile::CandidateKey;
-use quics_types::{Cursor, DeviceId, Digest, EntryId, ResolutionId, RootId};
+use quics_reconcile::{CandidateKey, Refusal};
+use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Mtime, ResolutionId, RootId};
 
 use crate::db::answers::{Chosen, News, Resolution, ResolutionEntry, Settled};
-use crate::ledger::{self, Change, Level, Told};
-use crate::{ConflictEntry, Entry, Error, VerdictEntry, WallTime};
+use crate::db::groups::{GroupEntry, Stage};
+use crate::ledger::{self, Change, Continuity, Level, Told};
+use crate::{Cause, ConflictEntry, Entry, Error, Event, EventPosition, VerdictEntry, WallTime};
 
 pub(crate) fn digest(digest: &Digest) -> Bytes {
     Bytes::copy_from_slice(digest.as_bytes())
@@ -172,6 +173,73 @@ pub(crate) fn level(root: RootId, level: &Level) -> sync::Level {
         cursor: Some(level.cursor.into()),
         digest: Bytes::copy_from_slice(level.digest.as_bytes()),
         count: level.count,
+    }
+}
+
+/// An event's position from a message.
+pub(crate) fn event_position(position: sync::EventPosition) -> EventPosition {
+    EventPosition { epoch: Epoch(position.epoch), number: position.number }
+}
+
+/// An event's position.
+pub(crate) fn position(position: EventPosition) -> sync::EventPosition {
+    sync::EventPosition { epoch: position.epoch.0, number: position.number }
+}
+
+/// Whether events follow on what was applied.
+pub(crate) fn continuity(continuity: Continuity) -> sync::Continuity {
+    match continuity {
+        Continuity::Whole => sync::Continuity::Whole,
+        Continuity::Gap => sync::Continuity::Gap,
+        Continuity::OtherChain => sync::Continuity::OtherChain,
+    }
+}
+
+/// What happened in one change.
+pub(crate) fn event(at: EventPosition, event: &Event) -> sync::Event {
+    let (cause, group) = match event.cause {
+        Cause::Proposal => (sync::EventCause::Proposal, None),
+        Cause::Answer => (sync::EventCause::Answer, None),
+        Cause::Undo => (sync::EventCause::Undo, None),
+        Cause::Settings => (sync::EventCause::Settings, None),
+        Cause::Group(group) => (sync::EventCause::Group, Some(group)),
+    };
+    let changed_at = match event.cause {
+        // A device that deletes has no time to tell.
+        Cause::Proposal => Some(event.device_time).filter(|time| *time != Mtime::default()).map(timestamp),
+        _ => moment(event.accepted_at),
+    };
+    let answered = event.conflict.as_ref().filter(|_| event.resolution.is_some()).map(|(id, _)| entry_id(*id));
+    sync::Event {
+        position: Some(position(at)),
+        root_id: root_id(event.root),
+        cursor: Some(event.cursor.into()),
+        device_id: device_id(event.device),
+        accepted_at: moment(event.accepted_at),
+        changed_at,
+        cause: cause as i32,
+        before: event.old.as_ref().map(Into::into),
+        after: event.new.as_ref().map(Into::into),
+        answered_entry_id: answered.unwrap_or_default(),
+        resolution: event.resolution.as_ref().map(resolution),
+        group_id: group.map(|group| Bytes::copy_from_slice(group.as_bytes())).unwrap_or_default(),
+    }
+}
+
+/// How far a group is.
+pub(crate) fn group(entry: &GroupEntry, cursor: Cursor) -> sync::GroupState {
+    let left_out = |(id, why): &(EntryId, Refusal)| sync::LeftOut {
+        entry_id: entry_id(*id),
+        reason: sync::Refusal::from(*why) as i32,
+    };
+    sync::GroupState {
+        finished: entry.stage == Stage::Finished,
+        changes: entry.changes,
+        made: entry.made,
+        same: entry.same,
+        left_out: entry.left_out,
+        entries: entry.named.iter().map(left_out).collect(),
+        cursor: Some(cursor.into()),
     }
 }
 

@@ -53,6 +53,9 @@ pub enum Error {
     /// The caller may not do this, in this root.
     #[error(transparent)]
     Denied(#[from] members::Denied),
+    /// The device on whose behalf something is asked may not do it.
+    #[error("the device may not change this root: {0}")]
+    MayNot(members::Denied),
     /// There is no such thing.
     #[error("{0} is not known")]
     NotFound(&'static str),
@@ -68,6 +71,9 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// A newer stream does what this one did.
+    #[error("a newer stream has taken this one's place")]
+    Replaced,
     /// The other side ended a stream before its proper end.
     #[error("the stream ended before its end")]
     Cut,
@@ -129,11 +135,11 @@ impl Domain for Error {
             Error::Malformed(_) | Error::Protocol(_) | Error::Inline | Error::TooManyUnrecorded => {
                 Code::InvalidArgument
             }
-            Error::ResumeFirst => Code::FailedPrecondition,
+            Error::ResumeFirst | Error::MayNot(_) => Code::FailedPrecondition,
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
             Error::NotFound(_) => Code::NotFound,
-            Error::SettingsChanged => Code::Aborted,
+            Error::SettingsChanged | Error::Replaced => Code::Aborted,
             // Only a caller who answers much at once can make one.
             Error::Meta(MetaError::TooLarge { .. }) => Code::InvalidArgument,
             Error::Cut => Code::Cancelled,

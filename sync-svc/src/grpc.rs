@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod conflicts;
+pub(crate) mod relay;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use quics_types::RootId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// All watchers, by root.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     roots: RwLock<HashMap<RootId, Vec<Arc<Watcher>>>>,
+    /// Changes whenever anything was committed.
+    any: watch::Sender<()>,
 }
 
 /// One watcher's pending news.
@@ -43,6 +45,12 @@ impl Hub {
     /// Tells the watchers of a root that a commit of it is durable.
     pub(crate) fn committed(&self, root: RootId) {
         self.tell(root, News::COMMITTED);
+        self.any.send_replace(());
+    }
+
+    /// Follows the commits of all roots: it changes whenever one is durable.
+    pub(crate) fn follow(&self) -> watch::Receiver<()> {
+        self.any.subscribe()
     }
 
     /// Tells the watchers of a root that chunks are wanted back.

@@ -4,13 +4,15 @@
 //!  Push ──> push ────────┐                            ┌─> quics-meta: rows, feed, verdicts, outbox, small contents
 //!  Resolve ─> resolve ───┼─> ledger (judges, commits) ┤
 //!  Watch <─ watch ───────┤     ^ receipt resolved: hub ──> watch, prompt
-//!  Prompt <─ prompt ─────┘
+//!  Prompt <─ prompt ─────┤
+//!  FollowEvents <─ relay ┤
+//!  ApplyGroup ─> group ──┘
 //!  Upload ─> upload ──┐                               └─> quics-chunks: chunks and pages
 //!  Fetch <─ download ─┴─> contents ───────────────────────^   ^ mover: small contents leave the journal
 //! ```
 //!
-//! The [`ledger`] and [`Contents`] are stepped and synchronous; `push`, `watch`, `resolve`, `prompt`, `upload` and
-//! `download` put them on the network; `grpc` is the only place that knows of calls and statuses.
+//! The [`ledger`] and [`Contents`] are stepped and synchronous; `push`, `watch`, `resolve`, `prompt`, `upload`,
+//! `download`, `relay` and `group` put them on the network; `grpc` is the only place that knows of calls and statuses.
 //!
 //! # Invariants
 //! - Contents durable, then metadata durable, then the acknowledgement. Nothing is told that a crash could take back.
@@ -31,12 +33,14 @@ mod db;
 mod download;
 mod encode;
 mod error;
+mod group;
 mod grpc;
 mod hub;
 pub mod ledger;
 mod metrics;
 mod prompt;
 mod push;
+mod relay;
 mod resolve;
 mod room;
 mod run;
@@ -49,7 +53,8 @@ pub use access::Access;
 pub use config::Config;
 pub use contents::{Contents, Mover, Presence};
 pub use db::answers::{Chosen, News, Resolution, ResolutionEntry, Settled};
-pub use db::records::{Cause, ConflictEntry, Entry, Event, VerdictEntry};
+pub use db::groups::{GroupChange, GroupEntry, Stage};
+pub use db::records::{Cause, ConflictEntry, Entry, Event, EventPosition, VerdictEntry};
 pub use error::{Error, RunError};
 pub use ledger::Ledger;
 pub use quics_types::WallTime;

@@ -65,6 +65,8 @@ counters! {
     prompts "sync.prompts.sent",
     /// Records of the feed that went out.
     changes "sync.changes.sent",
+    /// Events that went out to those who keep history.
+    events "sync.events.sent",
 }
 
 /// Adds to a counter.

@@ -17,8 +17,9 @@ use tonic::service::Routes;
 
 use crate::grpc::Grpc;
 use crate::grpc::admin::Admin;
+use crate::grpc::relay::Relay;
 use crate::service::{Parts, Service};
-use crate::{Config, Error, RunError, upkeep};
+use crate::{Config, Error, RunError, group, upkeep};
 
 /// Below this key stands the view of members.
 const MEMBERS: &[u8] = b"M";
@@ -82,6 +83,7 @@ async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: Canc
     host.spawn("room", upkeep::look(service.clone()));
     host.spawn("mover", upkeep::move_contents(service.clone()));
     host.spawn("upkeep", upkeep::tidy(service.clone()));
+    host.spawn("groups", group::resume(service.clone()));
     let routes = routes(&service);
     let admin = Routes::new(Admin::server(service, host.admin()));
     Ok(host.serve(server, routes, admin, shutdown).await?)
@@ -89,7 +91,7 @@ async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: Canc
 
 /// The service's calls, to be served by whatever serves routes.
 pub fn routes(service: &Arc<Service>) -> Routes {
-    Routes::new(Grpc::server(service.clone()))
+    Routes::new(Grpc::server(service.clone())).add_service(Relay::server(service.clone()))
 }
 
 /// Opens both stores; either may have to look through what a crash left.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Guard};
+use crate::group::Groups;
 use crate::hub::Hub;
 use crate::ledger::{Answer, Request};
 use crate::metrics::Metrics;
@@ -38,6 +39,9 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     /// Commits of which watchers are to be told when they are durable, by their number in the store.
     queued: Mutex<BTreeMap<u64, RootId>>,
+    pub(crate) groups: Groups,
+    /// Ends the stream that follows the events, when there is a newer one.
+    follower: Mutex<CancellationToken>,
     /// The tasks of the streams; they end when their stream does, or at shutdown.
     streams: TaskTracker,
 }
@@ -74,6 +78,8 @@ impl Service {
             shutdown: parts.shutdown,
             clock: parts.clock,
             queued: Mutex::default(),
+            groups: Groups::default(),
+            follower: Mutex::default(),
             streams: TaskTracker::new(),
         })
     }
@@ -103,6 +109,13 @@ impl Service {
     /// Runs a stream's task; it is waited for at the end of the service.
     pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.streams.spawn(task);
+    }
+
+    /// Ends the stream that follows the events, if there is one, and says when the new one has to end for the next.
+    pub(crate) fn follows_now(&self) -> CancellationToken {
+        let replaced = CancellationToken::new();
+        std::mem::replace(&mut *self.follower.lock(), replaced.clone()).cancel();
+        replaced
     }
 
     /// Does what may block off the runtime's threads.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quics_types::{DeviceId, Mtime, limits};
 
-use crate::{CandidateKey, Value};
+use crate::{CandidateKey, Row, Value};
 
 /// Which of a device's two voices a candidate is.
 ///
@@ -59,6 +59,15 @@ impl Conflict {
     pub fn is_disputed_by(&self, device: DeviceId) -> bool {
         let now = |(of, role): &CandidateKey| *of == device && !matches!(role, CandidateRole::Kept(_));
         self.candidates.keys().any(now)
+    }
+
+    /// The conflict of an entry that gets a new version: whoever answers has to have seen it. The candidate that is done with
+    /// is taken back, and everybody's that is what the entry is now; `None` if none is left.
+    pub(crate) fn renewed(mut self, row: &Row, done: Option<CandidateKey>) -> Option<Conflict> {
+        let now = if row.dead { CandidateState::Delete } else { CandidateState::Value(row.value.clone()) };
+        self.candidates.retain(|key, candidate| Some(*key) != done && candidate.state != now);
+        self.revision += 1;
+        Some(self).filter(|left| !left.candidates.is_empty())
     }
 
     /// Takes candidates that an answer had settled back in: each is kept on nobody's behalf, under a number that is free.

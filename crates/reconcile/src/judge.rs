@@ -23,6 +23,7 @@
 
 use quics_types::{DeviceId, EntryId, LogicalTime, Mtime, Place, limits};
 
+use crate::depth::{Depth, depth_below};
 use crate::{
     Accepted, Candidate, CandidateRole, CandidateState, Change, Conflict, ContentChange, Proposal, Refusal, Row, Value,
     Verdict,
@@ -127,7 +128,7 @@ impl<V: View> Judge<'_, V> {
         if id == EntryId::TOP {
             return Ok(Judgement::refused(Refusal::Malformed));
         }
-        match self.depth_below(place.parent, None)? {
+        match depth_below(self.view, place.parent, None)? {
             Depth::Gone => return Ok(Judgement::refused(Refusal::ParentGone)),
             Depth::TooDeep => return Ok(Judgement::refused(Refusal::TooDeep)),
             Depth::Cycle | Depth::Fine => {}
@@ -292,34 +293,13 @@ impl<V: View> Judge<'_, V> {
         if row.place_time > base {
             return Ok(Some(Refusal::Moved));
         }
-        match self.depth_below(place.parent, Some(row.id))? {
+        match depth_below(self.view, place.parent, Some(row.id))? {
             Depth::Gone => return Ok(Some(Refusal::ParentGone)),
             Depth::Cycle => return Ok(Some(Refusal::Cycle)),
             Depth::TooDeep => return Ok(Some(Refusal::TooDeep)),
             Depth::Fine => {}
         }
         Ok(self.view.live_at(place)?.map(|_| Refusal::NameTaken))
-    }
-
-    /// Walks up from `parent`: whether it is a live directory, how deep it lies, and whether `below` is above it.
-    fn depth_below(&self, parent: EntryId, below: Option<EntryId>) -> Result<Depth, V::Error> {
-        let mut at = parent;
-        for step in 0..limits::DEPTH {
-            if at == EntryId::TOP {
-                return Ok(Depth::Fine);
-            }
-            match self.view.row(at)? {
-                Some(row) if row.is_live_directory() => {
-                    if Some(at) == below {
-                        return Ok(Depth::Cycle);
-                    }
-                    at = row.place.parent;
-                }
-                Some(_) if step > 0 && Some(at) == below => return Ok(Depth::Cycle),
-                _ => return Ok(Depth::Gone),
-            }
-        }
-        Ok(Depth::TooDeep)
     }
 
     fn key(&self, role: CandidateRole) -> (DeviceId, CandidateRole) {
@@ -369,12 +349,8 @@ impl<V: View> Judge<'_, V> {
     /// The open conflict of an entry that gets a new version: whoever answers has to have seen it. This device's
     /// candidate in the role that is done with is taken back, and everybody's that is what the entry is now.
     fn renewed(&self, row: &Row, done: Option<CandidateRole>) -> Result<ConflictChange, V::Error> {
-        let Some(mut conflict) = self.view.conflict(row.id)? else { return Ok(None) };
-        let now = CandidateState::Value(row.value.clone());
-        let done = done.map(|role| self.key(role));
-        conflict.candidates.retain(|key, candidate| Some(*key) != done && candidate.state != now);
-        conflict.revision += 1;
-        Ok(Some((row.id, Some(conflict).filter(|left| !left.candidates.is_empty()))))
+        let conflict = self.view.conflict(row.id)?;
+        Ok(conflict.map(|conflict| (row.id, conflict.renewed(row, done.map(|role| self.key(role))))))
     }
 
     /// Takes this device's candidate back, if there is one.
@@ -402,13 +378,6 @@ struct Told {
     attributes: bool,
     attributes_changed: bool,
     withdrawn: bool,
-}
-
-enum Depth {
-    Fine,
-    Gone,
-    Cycle,
-    TooDeep,
 }
 
 #[cfg(test)]

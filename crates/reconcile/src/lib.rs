@@ -1,6 +1,7 @@
 //! Trees in, a plan out: the rules of sync as pure functions.
 //!
-//! Here stands what a server answers to a proposal ([`judge()`]) and does when a person answers a conflict ([`answer()`]), how a device finds the entries of its folder again
+//! Here stands what a server answers to a proposal ([`judge()`]) and does when a person answers a conflict ([`answer()`])
+//! or wants something as it was ([`make()`]), how a device finds the entries of its folder again
 //! ([`Trees::bind`]), what it does next ([`Trees::plan`]) and what it learns from what came of it ([`Trees::take`] and
 //! its sisters). There is no I/O, no clock and no randomness: the same input gives the same answer, so that one seed
 //! replays any failure. What is *not* here: how trees are stored, how files are written, who may do what.
@@ -14,7 +15,9 @@
 mod answer;
 mod bind;
 mod conflict;
+mod depth;
 mod digest;
+mod group;
 mod judge;
 mod learn;
 mod names;
@@ -32,6 +35,7 @@ mod undo;
 pub use answer::{Answer, CandidateKey, Choice, Unanswered, answer};
 pub use conflict::{Candidate, CandidateRole, CandidateState, Conflict};
 pub use digest::RootDigest;
+pub use group::{Made, make};
 pub use judge::{Judgement, View, judge};
 pub use learn::Seen;
 pub use names::{beside, is_parked_unit, parked_entry, parked_name};

@@ -186,6 +186,8 @@ pub enum Refusal {
     TooDeep,
     /// The entry's conflict has as many candidates as it can have.
     Crowded,
+    /// Its content is not kept any more.
+    ContentGone,
     /// Reserved.
     Locked,
     /// The proposal is not well formed.
@@ -208,6 +210,7 @@ impl std::fmt::Display for Refusal {
             Refusal::Quota => "the root's quota is used up",
             Refusal::TooDeep => "it lies too deep",
             Refusal::Crowded => "its conflict has as many sides as it can have",
+            Refusal::ContentGone => "its content is not kept any more",
             Refusal::Locked => "it is locked",
             Refusal::Malformed => "the proposal is malformed",
         })

@@ -151,7 +151,7 @@ impl Code for CandidateState {
 }
 
 /// The numbers of refusals in values; those of the domain may be ordered otherwise one day.
-const REFUSALS: [Refusal; 15] = [
+const REFUSALS: [Refusal; 16] = [
     Refusal::ParentGone,
     Refusal::Moved,
     Refusal::Cycle,
@@ -167,6 +167,7 @@ const REFUSALS: [Refusal; 15] = [
     Refusal::Locked,
     Refusal::Malformed,
     Refusal::Crowded,
+    Refusal::ContentGone,
 ];
 
 impl Code for Refusal {

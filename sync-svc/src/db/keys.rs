@@ -2,10 +2,12 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 pub(crate) use quics_records::keys::{after_prefix, behind};
-use quics_types::{DeviceId, Digest, EntryId, LeaseId, Place, ResolutionId, RootId};
+use quics_types::{DeviceId, Digest, EntryId, GroupId, LeaseId, Place, ResolutionId, RootId};
 
 /// The counter of the outbox.
 pub(crate) const OUTBOX_NEXT: &[u8] = b"O";
+/// Up to where the outbox was applied.
+pub(crate) const APPLIED: &[u8] = b"A";
 
 /// What a feed key names: one of an entry's two records, or the root's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,10 +133,42 @@ pub(crate) fn wanted(root: RootId, digest: Digest) -> Bytes {
     key(b'w', root, &[digest.as_bytes()])
 }
 
+pub(crate) fn group(root: RootId, group: GroupId) -> Bytes {
+    key(b'g', root, &[group.as_bytes()])
+}
+
+/// The root and the group of a group's key; `None` if it is none.
+pub(crate) fn parse_group(key: &[u8]) -> Option<(RootId, GroupId)> {
+    Some((RootId::from_slice(key.get(1..17)?).ok()?, GroupId::from_slice(key.get(17..)?).ok()?))
+}
+
+pub(crate) fn staged(root: RootId, group: GroupId, number: u64) -> Bytes {
+    key(b'h', root, &[group.as_bytes(), &number.to_be_bytes()])
+}
+
+/// The keys of all changes of a group: from, to.
+pub(crate) fn staged_all(root: RootId, group: GroupId) -> (Bytes, Bytes) {
+    let from = key(b'h', root, &[group.as_bytes()]);
+    let to = after_prefix(&from);
+    (from, to)
+}
+
 pub(crate) fn outbox(number: u64) -> Bytes {
     let mut key = BytesMut::with_capacity(9);
     key.put_u8(b'o');
     key.put_u64(number);
+    key.freeze()
+}
+
+/// The number of an outbox record's key; `None` if it is none.
+pub(crate) fn parse_outbox(key: &[u8]) -> Option<u64> {
+    key.strip_prefix(b"o")?.try_into().ok().map(u64::from_be_bytes)
+}
+
+pub(crate) fn outbox_epoch(first: u64) -> Bytes {
+    let mut key = BytesMut::with_capacity(9);
+    key.put_u8(b'N');
+    key.put_u64(first);
     key.freeze()
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use quics_meta::BlobRef;
 use quics_reconcile::{CandidateKey, Conflict, Proposal, RootDigest, Row, Verdict};
-use quics_records::{Stored, VERSION, choices, encode, fields};
-use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Mtime, RootId};
+use quics_records::{Code, Damaged, Stored, VERSION, encode, fields};
+use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, GroupId, Mtime, RootId};
 
 pub(crate) use quics_records::{Kept, decode, get, pieces, put};
 
@@ -126,6 +126,15 @@ pub struct Event {
     pub resolution: Option<Resolution>,
 }
 
+/// An event's number in the outbox, from 1 and without gaps over all roots, with the epoch in which it was drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPosition {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The number.
+    pub number: u64,
+}
+
 /// What caused a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -137,6 +146,8 @@ pub enum Cause {
     Undo,
     /// The root's settings changed.
     Settings,
+    /// It is one of the changes of a group.
+    Group(GroupId),
 }
 
 /// A chunk or page whose bytes are in the journal.
@@ -200,9 +211,34 @@ fields!(Entry { row, device, accepted_at, seq });
 fields!(ConflictEntry { conflict, opened_at, accepted, seq, news, resolution });
 fields!(VerdictEntry { recorded, proposal, verdict, cursor, author });
 fields!(Event { root, cursor, device, order, accepted_at, device_time, cause, old, new, conflict, resolution });
-choices!(Cause { Proposal, Answer, Undo, Settings });
+fields!(EventPosition { epoch, number });
 fields!(BlobTag { root, content, chunk });
 fields!(Lease { device, touched, lists });
+
+impl Code for Cause {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Cause::Proposal => out.push(0),
+            Cause::Answer => out.push(1),
+            Cause::Undo => out.push(2),
+            Cause::Settings => out.push(3),
+            Cause::Group(group) => {
+                out.push(4);
+                group.write(out);
+            }
+        }
+    }
+    fn read(from: &mut Bytes) -> Result<Self, Damaged> {
+        Ok(match u8::read(from)? {
+            0 => Cause::Proposal,
+            1 => Cause::Answer,
+            2 => Cause::Undo,
+            3 => Cause::Settings,
+            4 => Cause::Group(Code::read(from)?),
+            _ => return Err(Damaged),
+        })
+    }
+}
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -282,7 +318,10 @@ pub(crate) mod tests {
             conflict: Some((row().id, None)),
             resolution: None,
         };
-        golden(event, GOLDEN_EVENT);
+        golden(event.clone(), GOLDEN_EVENT);
+        let cause = Cause::Group(GroupId::from_bytes([9; 16]));
+        golden(Event { cause, new: Some(row()), ..event }, GOLDEN_GROUPED);
+        golden(EventPosition { epoch: CURSOR.epoch, number: 300 }, "010102030405060708ac02");
         let (root, content, chunk) =
             (RootId::from_bytes([4; 16]), Digest::from_bytes([5; 32]), Digest::from_bytes([6; 32]));
         golden(BlobTag { root, content, chunk }, GOLDEN_TAG);
@@ -301,6 +340,10 @@ pub(crate) mod tests {
         d50c0501016b01760004030104010001000102030405060708090103030303030303030303030303030303e807";
     const GOLDEN_EVENT: &str = "0104040404040404040404040404040404010203040506070809030303030303030303030303030303030102e8070a00\
         01000001010101010101010101010101010101010000";
+    const GOLDEN_GROUPED: &str = "0104040404040404040404040404040404010203040506070809030303030303030303030303030303030102e8070a00\
+        040909090909090909090909090909090900010101010101010101010101010101010100000000000000000000000000\
+        00000003612062010202020202020202020202020202020202020202020202020202020202020202ac02a00380c49fd5\
+        0c0501016b0176000403010401010101010101010101010101010101010000";
     const GOLDEN_TAG: &str = "010404040404040404040404040404040405050505050505050505050505050505050505050505050505050505050505\
         050606060606060606060606060606060606060606060606060606060606060606";
     const GOLDEN_LEASE: &str = "0103030303030303030303030303030303e80702";

@@ -4,7 +4,7 @@
 //! conflicts included, at the commit that changed it last: what changed again meanwhile is left out at its former place.
 
 use bytes::Bytes;
-use quics_reconcile::{Candidate, CandidateState, Value};
+use quics_reconcile::{Candidate, CandidateState, Row, Value};
 use quics_types::{DeviceId, EntryId, RootId, Settings, limits};
 
 use super::{Ledger, Level};
@@ -178,8 +178,13 @@ impl Told {
 
     /// About the bytes of a row.
     pub(crate) fn row_size(entry: &Entry) -> usize {
-        let attributes: usize = entry.row.attributes.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
-        112 + entry.row.place.name.as_bytes().len() + value_size(&entry.row.value) + attributes
+        Self::bytes_of(&entry.row)
+    }
+
+    /// About the bytes of a row by itself.
+    pub(super) fn bytes_of(row: &Row) -> usize {
+        let attributes: usize = row.attributes.iter().map(|(key, value)| key.len() + value.len() + 8).sum();
+        112 + row.place.name.as_bytes().len() + value_size(&row.value) + attributes
     }
 
     /// About the bytes of a conflict.

@@ -7,6 +7,7 @@
 //! ```text
 //! propose: replay? fenced? contents there? -> judge against the latest state -> one batch -> Receipt
 //! resolve: replay? contents there? -> each answer against the state that the ones before made -> one batch -> Receipt
+//! group: staged -> begun -> some changes and how far it is -> one batch -> Receipt, again until it is finished
 //! feed, snapshot, conflicts: the durable state only, so that nobody is told what a crash takes back
 //! ```
 //!
@@ -24,6 +25,8 @@ mod conflicts;
 mod content;
 mod cursor;
 mod feed;
+mod group;
+mod outbox;
 mod propose;
 mod prune;
 mod resolutions;
@@ -49,6 +52,8 @@ use quics_types::{Cursor, DeviceId, Epoch, RootId};
 
 pub use conflicts::{ConflictNews, ConflictPage};
 pub use feed::{Change, Inlined, Page, Told};
+pub use group::{GROUP_CHANGES, GROUPS, Step, Unfinished};
+pub use outbox::{Continuity, EventPage, Start};
 pub use propose::{Answer, Judged, Request};
 pub use resolutions::{RESOLUTIONS, ResolutionPage};
 pub use resolve::{Answering, Done, Outcome, People, Resolve, Resolved};
@@ -58,7 +63,7 @@ pub use snapshot::Scan;
 pub use undo::{Undo, Undone};
 
 use crate::db::keys;
-use crate::db::records::{self, Kept, Root};
+use crate::db::records::{self, EventPosition, Kept, Root};
 use crate::{Contents, Error};
 
 /// How far the device's proposals may be ahead of what it has recorded.
@@ -74,7 +79,9 @@ pub struct Ledger {
     /// One lock a root: it is held while a proposal is judged and submitted. Bounded by the roots that exist.
     roots: Mutex<HashMap<RootId, Arc<Mutex<Memo>>>>,
     /// Held while an outbox number is drawn and its batch is submitted.
-    outbox: Mutex<()>,
+    outbox: Mutex<outbox::Outbox>,
+    /// Up to where events were applied, by what was said since the start.
+    applied: Mutex<Option<EventPosition>>,
     /// What devices have acknowledged since it was last written.
     acknowledged: Mutex<BTreeMap<(RootId, DeviceId), Cursor>>,
 }
@@ -134,6 +141,7 @@ impl Ledger {
             contents,
             roots: Mutex::default(),
             outbox: Mutex::default(),
+            applied: Mutex::default(),
             acknowledged: Mutex::default(),
         }
     }
@@ -169,19 +177,6 @@ impl Ledger {
             Ok(Counts { root, entries: live, tombstones, conflicts, resolutions, seq })
         };
         self.durable().range(&from, &to, limit)?.into_iter().map(counts).collect()
-    }
-
-    /// How many outbox records wait to be taken.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn outbox_records(&self) -> Result<u64, Error> {
-        let (from, to) = keys::all(b'o', None);
-        let first = self.durable().raw_range(&from, &to, 1)?;
-        let number = |key: &[u8]| key.get(1..)?.try_into().ok().map(u64::from_be_bytes);
-        let first = first.first().and_then(|(key, _)| number(key));
-        let next = records::get::<u64>(self.durable(), keys::OUTBOX_NEXT)?.map_or(0, |kept| kept.record);
-        Ok(first.map_or(0, |first| next.saturating_sub(first)))
     }
 
     fn durable(&self) -> Reads<'_> {

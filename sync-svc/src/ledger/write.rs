@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bytes::Bytes;
 use quics_meta::{Batch, Receipt};
 use quics_reconcile::{Candidate, CandidateKey, Conflict, Row};
 use quics_records::wide;
@@ -254,16 +253,7 @@ impl Write<'_> {
             self.begin_epoch()?;
         }
         records::put(&mut self.batch, keys::root(self.root), &self.state, self.before.pieces);
-        // Drawn and submitted under one lock, so that the numbers are dense whatever fails.
-        let _outbox = self.ledger.outbox.lock();
-        let next = records::get::<u64>(self.ledger.latest(), keys::OUTBOX_NEXT)?;
-        let mut number = next.as_ref().map_or(1, |kept| kept.record);
-        for event in &self.events {
-            records::put(&mut self.batch, keys::outbox(number), event, 0);
-            number += 1;
-        }
-        records::put(&mut self.batch, Bytes::from_static(keys::OUTBOX_NEXT), &number, pieces(&next));
-        Ok(self.ledger.meta.submit(self.batch)?)
+        self.ledger.submit_with(self.batch, &self.events)
     }
 
     /// Notes that the root's commits from this one on are of the server's present epoch.

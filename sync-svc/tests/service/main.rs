@@ -6,6 +6,8 @@ mod access;
 mod answers;
 mod child;
 mod contents;
+mod groups;
+mod relay;
 mod roles;
 mod server;
 mod session;

@@ -10,6 +10,7 @@ use quics_kit::clock::SystemClock;
 use quics_kit::members::Change;
 use quics_kit::names;
 use quics_meta::{Journaled, MetaStore};
+use quics_proto::sync::v1::relay_service_client::RelayServiceClient;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 use quics_quic::{Channel, ChannelConfig, Server, ServerConfig, Tls};
 use quics_types::{DeviceId, Role, RootId, UserId, limits};
@@ -98,10 +99,17 @@ impl Ca {
         std::fs::write(directory.join("key"), key).unwrap();
     }
 
+    fn channel(&self, subject: names::Subject, address: SocketAddr) -> Channel {
+        let tls = self.tls(self.issue(subject.to_string(), "client.test"));
+        Channel::new(ChannelConfig::new(address.to_string(), names::Service::Sync.server_name(), tls))
+    }
+
+    pub(crate) fn relay(&self, subject: names::Subject, address: SocketAddr) -> RelayServiceClient<Channel> {
+        RelayServiceClient::new(self.channel(subject, address)).max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
     pub(crate) fn client(&self, device: DeviceId, address: SocketAddr) -> Client {
-        let tls = self.tls(self.issue(names::Subject::Device(device).to_string(), "device.test"));
-        let config = ChannelConfig::new(address.to_string(), names::Service::Sync.server_name(), tls);
-        SyncServiceClient::new(Channel::new(config))
+        SyncServiceClient::new(self.channel(names::Subject::Device(device), address))
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES)
     }
@@ -124,7 +132,7 @@ pub(crate) struct Running {
     pub(crate) roles: Arc<Roles>,
     pub(crate) address: SocketAddr,
     pub(crate) directory: tempfile::TempDir,
-    meta: Arc<Journaled>,
+    pub(crate) meta: Arc<Journaled>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }

@@ -3,7 +3,9 @@
 mod answers;
 mod contents;
 mod feed;
+mod group;
 mod history;
+mod outbox;
 mod proposals;
 mod undo;
 
