@@ -16,6 +16,18 @@ pub enum Error {
     /// The metadata store did not do its part.
     #[error("metadata: {0}")]
     Meta(#[from] quics_meta::Error),
+    /// A stored record does not read.
+    #[error("the stored record {key} is damaged")]
+    Damaged {
+        /// The record's key in hexadecimal.
+        key: String,
+    },
+    /// A stored record was written by a newer version of this program.
+    #[error("a stored record has format version {version}, newer than this program")]
+    Newer {
+        /// Its version.
+        version: u8,
+    },
     /// A message has a field that cannot be.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -25,9 +37,44 @@ pub enum Error {
     /// The caller may not do this, in this root.
     #[error(transparent)]
     Denied(#[from] members::Denied),
+    /// What is asked for cannot be.
+    #[error("{0}")]
+    Asked(&'static str),
+    /// Nothing was there then, or ever.
+    #[error("{0}")]
+    Nothing(String),
+    /// A restore is asked for from a commit that is not known any more.
+    #[error("what was shown is out of date; look at the preview again")]
+    Outdated,
+    /// A restore is about more entries than one can be.
+    #[error("more entries have changed since than one restore can bring back; restore a part at a time")]
+    TooMuch,
+    /// A restore was begun and is on its way.
+    #[error("this restore is being carried out; it will be finished by itself")]
+    Unfinished,
+    /// There is no such thing.
+    #[error("{0} is not known")]
+    NotFound(&'static str),
+    /// The other side ended a stream before its proper end.
+    #[error("the stream ended before its end")]
+    Cut,
+    /// A directory was asked for.
+    #[error("it was no directory then")]
+    NoDirectory,
     /// sync-svc cannot be reached.
     #[error("sync-svc is away")]
     SyncAway,
+    /// sync-svc did not do its part.
+    #[error("sync-svc: {message} ({code:?})")]
+    Sync {
+        /// What it ended the call with.
+        code: Code,
+        /// What it said.
+        message: String,
+    },
+    /// sync-svc did not keep to the contract.
+    #[error("sync-svc: {0}")]
+    Relay(&'static str),
     /// The service is about to end.
     #[error("the service is shutting down")]
     Draining,
@@ -54,17 +101,48 @@ pub enum RunError {
     Service(#[from] Error),
 }
 
+impl Error {
+    pub(crate) fn damaged(key: &[u8]) -> Self {
+        quics_records::Error::damaged(key).into()
+    }
+
+    /// Whether the store has failed for good, or holds what this program cannot read.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Error::Meta(MetaError::Fatal { .. } | MetaError::Closed) | Error::Damaged { .. } | Error::Newer { .. }
+        )
+    }
+}
+
+impl From<quics_records::Error> for Error {
+    fn from(error: quics_records::Error) -> Self {
+        match error {
+            quics_records::Error::Meta(error) => Error::Meta(error),
+            quics_records::Error::Damaged { key } => Error::Damaged { key },
+            quics_records::Error::Newer { version } => Error::Newer { version },
+        }
+    }
+}
+
 impl Domain for Error {
     fn code(&self) -> Code {
         match self {
             Error::Meta(MetaError::Busy | MetaError::Closed) => Code::Unavailable,
             Error::Meta(MetaError::NoSpace) => Code::ResourceExhausted,
-            Error::Meta(MetaError::Damaged { .. }) => Code::DataLoss,
-            Error::Malformed(_) => Code::InvalidArgument,
+            Error::Meta(MetaError::Damaged { .. }) | Error::Damaged { .. } => Code::DataLoss,
+            Error::Malformed(_) | Error::Asked(_) => Code::InvalidArgument,
+            Error::Nothing(_) | Error::NotFound(_) => Code::NotFound,
+            Error::Outdated => Code::Aborted,
+            Error::TooMuch => Code::ResourceExhausted,
+            Error::Unfinished => Code::Unavailable,
+            Error::Cut => Code::Cancelled,
+            Error::NoDirectory => Code::FailedPrecondition,
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
             Error::SyncAway | Error::Draining => Code::Unavailable,
-            Error::Meta(_) | Error::Task => Code::Internal,
+            Error::Sync { code, .. } => *code,
+            Error::Meta(_) | Error::Newer { .. } | Error::Relay(_) | Error::Task => Code::Internal,
         }
     }
 

@@ -19,16 +19,25 @@
 //! It changes no entry itself: a restore is carried out by sync-svc, as ordinary changes. It removes no version yet, and knows
 //! no users but through registry-svc.
 
-#![allow(dead_code, reason = "the relay, which uses the rest, comes next")]
-
 mod config;
+mod db;
+mod encode;
 mod error;
 mod grpc;
+mod intake;
 mod metrics;
 mod plan;
+mod query;
+mod relay;
+mod repair;
+mod restore;
 mod run;
 mod service;
+mod store;
 mod sync;
+#[cfg(test)]
+mod tests;
+mod view;
 
 pub use config::Config;
 pub use error::{Error, RunError};
@@ -36,3 +45,8 @@ pub use quics_kit::access::Access;
 pub use run::{routes, run};
 pub use service::{Parts, Service};
 pub use sync::Finder;
+
+/// The version message with which this service opens streams.
+fn version() -> quics_proto::common::v1::Version {
+    quics_proto::version(concat!("history-svc ", env!("CARGO_PKG_VERSION")))
+}

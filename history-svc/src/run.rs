@@ -77,6 +77,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: CancellationToken) -> Result<(), RunError> {
     service.metrics.export();
     host.spawn("store", look(service.clone()));
+    host.spawn("relay", service.clone().following());
     let routes = routes(&service);
     let admin = Routes::new(Admin::server(service));
     Ok(host.serve(server, routes, admin, shutdown).await?)

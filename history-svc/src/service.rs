@@ -1,17 +1,23 @@
 //! The service: the store with everything around it that waits and checks.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
 use quics_kit::access::{Access, Guard};
 use quics_kit::caller::Caller;
 use quics_kit::clock::Clock;
 use quics_meta::MetaStore;
+use quics_records::Reads;
+use quics_types::{RootId, WallTime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
 use crate::metrics::Metrics;
+use crate::repair::Absent;
 use crate::sync::Finder;
+use crate::view::View;
 
 /// Everything that the calls need. One for the process.
 pub struct Service {
@@ -19,6 +25,10 @@ pub struct Service {
     pub(crate) access: Arc<dyn Access>,
     pub(crate) sync: Arc<dyn Finder>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Whether sync-svc is being followed now.
+    pub(crate) following: AtomicBool,
+    /// What was in no snapshot.
+    pub(crate) absent: Mutex<Absent>,
     pub(crate) shutdown: CancellationToken,
     clock: Arc<dyn Clock>,
     /// The tasks of the streams; they end when their stream does, or at shutdown.
@@ -47,16 +57,35 @@ impl Service {
             access: parts.access,
             sync: parts.sync,
             metrics: Arc::default(),
+            following: AtomicBool::new(false),
+            absent: Mutex::default(),
             shutdown: parts.shutdown,
             clock: parts.clock,
             streams: TaskTracker::new(),
         })
     }
 
+    /// Follows sync-svc until shutdown.
+    ///
+    /// # Errors
+    /// Those after which the service has to end.
+    pub async fn following(self: Arc<Self>) -> Result<(), Error> {
+        crate::relay::follow(self).await
+    }
+
     /// Waits until the streams have ended, after shutdown.
     pub async fn ended(&self) {
         self.streams.close();
         self.streams.wait().await;
+    }
+
+    /// What is durable of a root.
+    pub(crate) fn view(&self, root: RootId) -> View<'_> {
+        View::new(Reads::durable(&*self.meta), root)
+    }
+
+    pub(crate) fn now(&self) -> WallTime {
+        WallTime::of(self.clock.now())
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -87,6 +87,19 @@ impl<'a> Reads<'a> {
         Ok(out)
     }
 
+    /// Reads values descending from `to` (exclusive) and joins their pieces, as [`Reads::range`].
+    pub fn range_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Stored)>, Error> {
+        let mut out = Vec::new();
+        for (key, head) in self.raw_range_back(from, to, limit)? {
+            let stored = match self.join(&key, head)? {
+                Some(stored) => Some(stored),
+                None => self.get(&key)?,
+            };
+            out.extend(stored.map(|stored| (key, stored)));
+        }
+        Ok(out)
+    }
+
     /// Joins a value; `None` if its pieces are not those of its head.
     fn join(&self, key: &[u8], mut head: Bytes) -> Result<Option<Stored>, Error> {
         match head.first() {

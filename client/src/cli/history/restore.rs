@@ -273,6 +273,9 @@ fn print(change: &RestoreChange) -> Result<(), Failure> {
         RestoreKind::Delete => style(format!("  - {now}{late}")).red(),
         RestoreKind::Move => style(format!("  > {now} → {then}{late}")).yellow(),
         RestoreKind::Lost => style(format!("  ! {then}  its content is not kept any more")).red(),
+        RestoreKind::Stays => {
+            style(format!("  = {}  stays as it is", if change.path_now.is_empty() { &then } else { &now })).dim()
+        }
         _ => style(format!("  ~ {then}  {}{late}", sizes(change, false))).yellow(),
     })?;
     Ok(())
@@ -401,6 +404,7 @@ fn change_json(change: &RestoreChange) -> ChangeJson {
             RestoreKind::Move => "move",
             RestoreKind::Delete => "delete",
             RestoreKind::Lost => "lost",
+            RestoreKind::Stays => "stays",
         },
         now: path(&change.path_now),
         then: path(&change.path_then),

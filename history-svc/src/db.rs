@@ -1,0 +1,19 @@
+//! What stands in the metadata store: keys, values and their encodings.
+//!
+//! A point is a generation (u32) and a commit's number (u64) of a root; points are in the order of what happened. The
+//! generation rises when sync-svc is found to be of another chain, so that numbers that come again stand behind the old ones.
+//! Numbers in keys are big-endian, so that ranges come in their order.
+//!
+//! | key | value |
+//! |---|---|
+//! | `v` root entry point side | a version: what the entry was from this point on; from side 1, what lost a conflict then |
+//! | `t` root point entry side | the moment: the latest acceptance up to then. The timeline of the root |
+//! | `p` root parent name 0 point | the entry that took this place then |
+//! | `r` root | how far the root is known |
+//! | `g` root group | a restore: who, when, and between which points its changes are |
+//! | `h` root point group | the order of the restores, by their first changes |
+//! | `x` root | the root has to be compared with sync-svc |
+//! | `P` | how far the events are applied |
+
+pub(crate) mod keys;
+pub(crate) mod records;

@@ -1,0 +1,174 @@
+//! What a restore would change, by path.
+
+use bytes::Bytes;
+use quics_proto::history::v1 as history;
+use quics_types::{Cursor, EntryId};
+
+use super::{Looked, Planned, choose};
+use crate::Error;
+use crate::plan::Item;
+use crate::view::Paths;
+
+/// Changes of one message, at most, and about how many bytes.
+const CHANGES: usize = 1024;
+const BYTES: usize = 512 << 10;
+
+/// Tells the changes in order of their paths, then the summary; `out` says whether somebody still listens.
+pub(crate) fn tell(
+    planned: &Planned<'_>,
+    mut out: impl FnMut(Vec<history::RestoreChange>) -> bool,
+) -> Result<Option<history::RestoreSummary>, Error> {
+    let (mut changes, mut summary) = changes(planned)?;
+    changes.sort_by(|a, b| path(a).cmp(path(b)));
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for change in changes {
+        count(&mut summary, &change);
+        bytes += 128 + change.path_now.len() + change.path_then.len();
+        batch.push(change);
+        if batch.len() >= CHANGES || bytes >= BYTES {
+            bytes = 0;
+            if !out(std::mem::take(&mut batch)) {
+                return Ok(None);
+            }
+        }
+    }
+    if !batch.is_empty() && !out(batch) {
+        return Ok(None);
+    }
+    Ok(Some(summary))
+}
+
+fn path(change: &history::RestoreChange) -> &Bytes {
+    if change.path_then.is_empty() { &change.path_now } else { &change.path_then }
+}
+
+fn changes(planned: &Planned<'_>) -> Result<(Vec<history::RestoreChange>, history::RestoreSummary), Error> {
+    let view = planned.view;
+    let to_seq = planned.to_seq();
+    let epoch = view.state()?.map_or(quics_types::Epoch(0), |state| state.epoch);
+    let from = Some(Cursor { epoch, seq: planned.from.seq }.into());
+    let mut summary =
+        history::RestoreSummary { unchanged: planned.unchanged, from, to_seq, ..history::RestoreSummary::default() };
+    let mut changes = Vec::new();
+    let mut told = std::collections::HashSet::new();
+    for item in &planned.plan.items {
+        told.insert(item.id);
+        match planned.looked.get(&item.id) {
+            Some(looked) => changes.push(change(item, looked)),
+            None => changes.push(planned.pulled(item)?),
+        }
+    }
+    for (id, looked) in &planned.looked {
+        if let Some(stays) = looked.stays {
+            changes.push(message(
+                *id,
+                looked,
+                match stays {
+                    choose::Stays::Lost => history::RestoreKind::Lost,
+                    choose::Stays::Changed => history::RestoreKind::Stays,
+                },
+            ));
+        } else if !told.contains(id) {
+            // With what is new kept.
+            summary.unchanged += 1;
+        }
+    }
+    Ok((changes, summary))
+}
+
+fn kind(item: &Item) -> history::RestoreKind {
+    match (&item.now, &item.then) {
+        _ if item.stays.is_some() => history::RestoreKind::Stays,
+        (None, _) => history::RestoreKind::Create,
+        (_, None) => history::RestoreKind::Delete,
+        (Some(now), Some(then)) if now.place != then.place => history::RestoreKind::Move,
+        (Some(_), Some(_)) => history::RestoreKind::Change,
+    }
+}
+
+fn change(item: &Item, looked: &Looked) -> history::RestoreChange {
+    let mut message = message(item.id, looked, kind(item));
+    // With what is new kept it stays where it is.
+    if let (Some(now), Some(then)) = (&item.now, &item.then)
+        && now.place == then.place
+    {
+        message.path_then = looked.path_now.clone();
+    }
+    message
+}
+
+fn message(id: EntryId, looked: &Looked, kind: history::RestoreKind) -> history::RestoreChange {
+    history::RestoreChange {
+        entry_id: Bytes::copy_from_slice(id.as_bytes()),
+        kind: kind as i32,
+        path_now: looked.path_now.clone(),
+        path_then: looked.path_then.clone(),
+        now: looked.value_now.as_ref().map(Into::into),
+        then: looked.value_then.as_ref().map(Into::into),
+        late: looked.late,
+    }
+}
+
+fn count(summary: &mut history::RestoreSummary, change: &history::RestoreChange) {
+    use history::RestoreKind as Kind;
+    match change.kind() {
+        Kind::Create => summary.created += 1,
+        Kind::Change => summary.changed += 1,
+        Kind::Move => summary.moved += 1,
+        Kind::Delete => summary.deleted += 1,
+        Kind::Lost => summary.lost += 1,
+        Kind::Stays => summary.stays += 1,
+        Kind::Unspecified => {}
+    }
+    summary.late += u64::from(change.late);
+    let comes = matches!(change.kind(), Kind::Create | Kind::Change | Kind::Move) && change.now != change.then;
+    let size = change
+        .then
+        .clone()
+        .and_then(|value| quics_reconcile::Value::try_from(value).ok())
+        .and_then(|value| value.content());
+    if comes {
+        summary.bytes += size.map_or(0, |(_, size)| size);
+    }
+}
+
+impl Planned<'_> {
+    /// The commit that it goes back to.
+    fn to_seq(&self) -> u64 {
+        match &self.target {
+            super::Target::Point { point, .. } => point.seq,
+            super::Target::Version(at) => at.point.seq,
+            super::Target::Undo(_) => 0,
+        }
+    }
+
+    /// Something that changes because others do.
+    fn pulled(&self, item: &Item) -> Result<history::RestoreChange, Error> {
+        let now = self.view.at(item.id, self.from)?.filter(|at| at.is_live());
+        let then = self.target.then(self.view, item.id, self.from)?.filter(|at| at.is_live());
+        let mut paths = Paths::new(self.view, self.from);
+        let path_now = now.as_ref().map(|at| paths.of(&at.row().place)).transpose()?.unwrap_or_default();
+        let path_then = match &then {
+            Some(at) => Paths::new(self.view, at.point.max(self.target_point())).of(&at.row().place)?,
+            None => Bytes::new(),
+        };
+        let looked = Looked {
+            now: item.now.clone(),
+            path_now,
+            path_then,
+            value_now: now.map(|at| at.version.row.value),
+            value_then: then.filter(|_| item.then.is_some()).map(|at| at.version.row.value),
+            late: false,
+            stays: None,
+        };
+        Ok(change(item, &looked))
+    }
+
+    fn target_point(&self) -> crate::db::keys::Point {
+        match &self.target {
+            super::Target::Point { point, .. } => *point,
+            super::Target::Version(at) => at.point,
+            super::Target::Undo(_) => self.from,
+        }
+    }
+}
