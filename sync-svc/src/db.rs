@@ -29,7 +29,7 @@
 //! | `O` | the number of the next outbox record |
 //! | `o` number | an outbox record |
 //! | `N` number | the epoch in which the outbox's numbers from this one on were drawn |
-//! | `A` | up to which position the outbox was applied: what was removed |
+//! | `A` | the position up to which the outbox was applied and removed |
 
 pub(crate) mod answers;
 pub(crate) mod groups;

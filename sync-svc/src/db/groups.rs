@@ -30,6 +30,11 @@ pub struct GroupEntry {
 }
 
 impl GroupEntry {
+    /// How many of its changes were looked at: they are gone.
+    pub(crate) fn taken(&self) -> u64 {
+        self.made + self.same + self.left_out
+    }
+
     /// A group of which nothing is known yet.
     pub(crate) fn opened(device: DeviceId) -> Self {
         Self {

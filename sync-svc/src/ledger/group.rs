@@ -187,7 +187,7 @@ impl Ledger {
             return Ok(Step::Nothing);
         }
         // The pages of large contents are read outside of the root's lock.
-        let changes = match self.next_changes(root, group, refused)? {
+        let changes = match self.next_changes(root, group, kept.record.taken(), refused)? {
             Ok(changes) => changes,
             Err(position) => return Ok(Step::Unflushed(position)),
         };
@@ -222,9 +222,11 @@ impl Ledger {
         &self,
         root: RootId,
         group: GroupId,
+        taken: u64,
         refused: Option<Refusal>,
     ) -> Result<Result<Next, Position>, Error> {
-        let (from, to) = keys::staged_all(root, group);
+        // Not from the first one: the store is slow where many rows were removed.
+        let (from, (_, to)) = (keys::staged(root, group, taken), keys::staged_all(root, group));
         let page = self.latest().range(&from, &to, STEP)?;
         let mut next = Next { last: page.len() < STEP, count: page.len(), list: Vec::with_capacity(page.len()) };
         for (key, stored) in page {

@@ -5,7 +5,7 @@
 //! put back to an older copy is told from one that its own events follow on.
 
 use quics_meta::{Batch, Receipt};
-use quics_records::wide;
+use quics_records::{Reads, wide};
 use quics_types::Epoch;
 
 use super::Ledger;
@@ -15,7 +15,7 @@ use crate::db::records::{self, Event, EventPosition, pieces};
 
 /// How many epochs are remembered in which numbers were drawn.
 const EPOCHS: usize = 1024;
-/// Events that one page reads, and one step removes.
+/// Events that one page reads, and one step removes; with their pieces they fit a batch.
 const STEP: usize = 512;
 
 /// What is remembered of the outbox beside its rows. Held while numbers are drawn and their batch is submitted, so that they
@@ -61,14 +61,7 @@ impl Ledger {
     /// # Errors
     /// Those of the store.
     pub fn follow(&self, position: Option<EventPosition>) -> Result<Start, Error> {
-        // The numbers first: what is removed meanwhile is a gap that is seen.
-        let next = self.next_event()?;
-        let (from, to) = keys::all(b'o', None);
-        let kept = self.durable().raw_range(&from, &to, 1)?;
-        let first = match kept.first() {
-            Some((key, _)) => keys::parse_outbox(key).ok_or_else(|| Error::damaged(key))?,
-            None => next,
-        };
+        let first = self.first_event(self.durable())?;
         let applied = match position {
             None => 0,
             Some(position) if self.has_drawn(position)? => position.number,
@@ -144,18 +137,20 @@ impl Ledger {
     pub fn remove_applied(&self) -> Result<Option<Receipt>, Error> {
         let applied = self.applied.lock();
         let Some(position) = *applied else { return Ok(None) };
-        let ((from, _), to) = (keys::all(b'o', None), keys::behind(&keys::outbox(position.number)));
         // The lock is held: whoever removes next sees what this one has queued.
+        let first = self.first_event(self.latest())?;
+        let (from, to) = (keys::outbox(first), keys::behind(&keys::outbox(position.number)));
         let page = self.latest().range(&from, &to, STEP)?;
-        if page.is_empty() {
-            return Ok(None);
-        }
+        let Some((last, stored)) = page.last() else { return Ok(None) };
+        let number = keys::parse_outbox(last).ok_or_else(|| Error::damaged(last))?;
+        let epoch = records::decode::<Event>(last, stored.clone())?.record.cursor.epoch;
         let mut batch = Batch::new();
         for (key, stored) in page {
             wide::delete(&mut batch, key, stored.pieces);
         }
         let before = records::get::<EventPosition>(self.latest(), keys::APPLIED)?;
-        records::put(&mut batch, bytes::Bytes::from_static(keys::APPLIED), &position, pieces(&before));
+        let removed = EventPosition { epoch, number };
+        records::put(&mut batch, bytes::Bytes::from_static(keys::APPLIED), &removed, pieces(&before));
         Ok(Some(self.meta.submit(batch)?))
     }
 
@@ -190,11 +185,13 @@ impl Ledger {
     /// # Errors
     /// Those of the store.
     pub fn outbox_records(&self) -> Result<u64, Error> {
-        let next = self.next_event()?;
-        let (from, to) = keys::all(b'o', None);
-        let first = self.durable().raw_range(&from, &to, 1)?;
-        let first = first.first().and_then(|(key, _)| keys::parse_outbox(key));
-        Ok(first.map_or(0, |first| next.saturating_sub(first)))
+        Ok(self.next_event()?.saturating_sub(self.first_event(self.durable())?))
+    }
+
+    /// The number of the first event that is kept, or of the next one. It is not searched for: the store is slow where many
+    /// rows were removed.
+    fn first_event(&self, reads: Reads<'_>) -> Result<u64, Error> {
+        Ok(records::get::<EventPosition>(reads, keys::APPLIED)?.map_or(0, |kept| kept.record.number) + 1)
     }
 
     /// The number that the next durable event will have.
