@@ -101,11 +101,11 @@ async fn compare(service: &Arc<Service>, root: RootId) -> Result<(u64, Vec<Entry
 }
 
 /// A row of a snapshot.
-struct Found {
-    seq: u64,
-    row: Row,
-    device: DeviceId,
-    accepted: quics_types::WallTime,
+pub(crate) struct Found {
+    pub(crate) seq: u64,
+    pub(crate) row: Row,
+    pub(crate) device: DeviceId,
+    pub(crate) accepted: quics_types::WallTime,
 }
 
 impl Found {
@@ -121,7 +121,7 @@ impl Found {
 
 /// Compares the entries behind `after` up to `until` with those of a snapshot; writes what was not known down and says which
 /// live here and not there.
-async fn take_in(
+pub(crate) async fn take_in(
     service: &Arc<Service>,
     root: RootId,
     after: Option<EntryId>,
@@ -140,7 +140,13 @@ async fn take_in(
                     let newer = known.point.generation == generation && known.point.seq >= found.seq;
                     newer || (known.row() == &found.row && known.version.accepted == found.accepted)
                 });
-                if is_known {
+                if let Some(known) = known.as_ref().filter(|_| is_known) {
+                    // How it came to its place may have been lost, and what was told later be known.
+                    let place = &known.row().place;
+                    let there = view.occupant(place, known.point)?;
+                    if known.is_live() && there.is_none_or(|there| there.row().id != found.row.id) {
+                        writer.came(root, place, known.point, found.row.id);
+                    }
                     continue;
                 }
                 let point = Point { generation, seq: found.seq };
@@ -211,7 +217,7 @@ impl Entries<'_> {
 }
 
 /// Ends entries that were in no snapshot and of whose end no event told, and notes that the root is compared.
-async fn bury(service: &Arc<Service>, root: RootId, seq: u64, entries: Vec<EntryId>) -> Result<(), Error> {
+pub(crate) async fn bury(service: &Arc<Service>, root: RootId, seq: u64, entries: Vec<EntryId>) -> Result<(), Error> {
     let mut entries = entries.into_iter().peekable();
     loop {
         let (batch, rest) = service

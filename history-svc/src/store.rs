@@ -99,11 +99,16 @@ impl<'a> Writer<'a> {
     ) -> Result<(), Error> {
         let entry = version.row.id;
         if let Some(place) = came_to {
-            self.batch.put(keys::place(root, place, point), Bytes::copy_from_slice(entry.as_bytes()));
+            self.came(root, place, point, entry);
         }
         self.rows.insert((root, entry), version.row.clone());
         self.sides.insert((root, entry), 0);
         self.version(root, point, 0, version)
+    }
+
+    /// Notes that an entry is at a place from a point on.
+    pub(crate) fn came(&mut self, root: RootId, place: &Place, point: Point, entry: EntryId) {
+        self.batch.put(keys::place(root, place, point), Bytes::copy_from_slice(entry.as_bytes()));
     }
 
     fn version(&mut self, root: RootId, point: Point, side: u32, version: &Version) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 mod lives;
 mod queries;
+mod repairs;
 mod restores;
 
 use std::collections::BTreeMap;
