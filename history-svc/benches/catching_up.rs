@@ -13,7 +13,7 @@ use quics_proto::history::v1 as history;
 use relay::{READER, ROOT, Relay, Running};
 
 const EVENTS: u64 = 400_000;
-const FILES: u64 = 40_000;
+const FILES: u64 = 100_000;
 /// About half a megabyte a message.
 const AT_ONCE: u64 = 1500;
 

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::db::keys::Point;
 use crate::intake::wall_time;
 use crate::plan::{Candidate, Node};
-use crate::view::{At, Paths, View};
+use crate::view::{At, Paths, Sweep, View};
 
 /// Patterns of one restore, and bytes of one.
 const PATTERNS: usize = 256;
@@ -67,8 +67,15 @@ pub(super) fn choose(view: View<'_>, target: &Target, from: Point, only: &[Strin
     };
     let (mut now_paths, mut then_paths) = (Paths::new(view, from), Paths::new(view, then_point));
     let mut chosen = Chosen { candidates: Vec::new(), looked: HashMap::new(), unchanged: 0 };
-    for id in target.entries(view, from)? {
-        let [now, then] = target.both(view, id, from)?;
+    let entries = target.entries(view, from)?;
+    let versions = view.state()?.map_or(0, |state| state.versions);
+    let dense = matches!(target, Target::Point { .. }) && versions <= entries.len() as u64 * Sweep::DENSE;
+    let mut sweep = dense.then(|| Sweep::new(view));
+    for id in entries {
+        let [now, then] = match &mut sweep {
+            Some(sweep) => sweep.both(id, from, then_point)?,
+            None => target.both(view, id, from)?,
+        };
         let (node_now, node_then) = (target::node(now.as_ref()), target::node(then.as_ref()));
         if node_now.is_none() && node_then.is_none() {
             continue;
