@@ -11,6 +11,7 @@ mod conflicts;
 mod crashes;
 mod damage;
 mod devices;
+mod history;
 mod kinds;
 mod moves;
 mod names;

@@ -76,7 +76,7 @@ impl Writing<'_> {
             recursive: true,
         };
         let mut entries = Vec::new();
-        ls::tree(history, request, |version| {
+        ls::tree(history, &at.place, request, |version| {
             entries.push(version.clone());
             Ok(())
         })

@@ -74,7 +74,7 @@ impl Log {
         loop {
             request.page_size = u32::try_from((limit - shown).min(1000)).unwrap_or(1000);
             let page = history.client.list_versions(call(request.clone())).await;
-            let page = page.map_err(|status| history.refused(&status))?.into_inner();
+            let page = page.map_err(|status| history.refused_at(&place, &status))?.into_inner();
             for version in &page.versions {
                 if self.json {
                     output::json_line(&VersionJson::new(version))?;

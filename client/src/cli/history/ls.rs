@@ -44,7 +44,7 @@ impl Ls {
         };
         let mut history = History::find(context).await?;
         let mut empty = true;
-        tree(&mut history, request, |version| {
+        tree(&mut history, &place, request, |version| {
             empty = false;
             if self.json {
                 return Ok(output::json_line(&VersionJson::new(version))?);
@@ -67,13 +67,14 @@ impl Ls {
 /// Lists a tree, entry by entry; fails where it is not whole.
 pub(super) async fn tree(
     history: &mut History,
+    place: &Place,
     request: ListTreeRequest,
     mut each: impl FnMut(&Version) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let listed = history.client.list_tree(stream(request)).await;
-    let mut listed = listed.map_err(|status| history.refused(&status))?.into_inner();
+    let mut listed = listed.map_err(|status| history.refused_at(place, &status))?.into_inner();
     let mut count = 0;
-    while let Some(message) = listed.message().await.map_err(|status| history.refused(&status))? {
+    while let Some(message) = listed.message().await.map_err(|status| history.refused_at(place, &status))? {
         match message.message {
             Some(Message::Entries(entries)) => {
                 for version in &entries.entries {

@@ -28,7 +28,7 @@ pub(super) use log::Log;
 pub(super) use ls::Ls;
 pub(super) use restore::Restore;
 
-use at::At;
+use at::{At, Place};
 
 /// history-svc, as this device.
 struct History {
@@ -68,11 +68,22 @@ impl History {
         }
     }
 
+    /// The same, of something that was asked about.
+    fn refused_at(&self, place: &Place, status: &Status) -> Failure {
+        let Failure { code, text } = self.refused(status);
+        let about = matches!(
+            status.code(),
+            Code::NotFound | Code::FailedPrecondition | Code::OutOfRange | Code::InvalidArgument
+        );
+        Failure { code, text: if about { format!("{}: {text}", place.shown()) } else { text } }
+    }
+
     /// What something was at a moment.
     async fn version(&mut self, at: &At) -> Result<Version, Failure> {
         let request =
             GetVersionRequest { root_id: at.place.root_id(), subject: at.place.subject(), moment: Some(at.moment) };
-        let answer = self.client.get_version(call(request)).await.map_err(|status| self.refused(&status))?;
+        let answer =
+            self.client.get_version(call(request)).await.map_err(|status| self.refused_at(&at.place, &status))?;
         answer.into_inner().version.ok_or_else(|| Failure::new("history-svc gave an answer without a version"))
     }
 }

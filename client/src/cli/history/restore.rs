@@ -254,8 +254,8 @@ async fn preview(
 ) -> Result<RestoreSummary, Failure> {
     let request = PreviewRestoreRequest { root_id: place.root_id(), plan: Some(plan.clone()) };
     let asked = history.client.preview_restore(stream(request)).await;
-    let mut told = asked.map_err(|status| history.refused(&status))?.into_inner();
-    while let Some(message) = told.message().await.map_err(|status| history.refused(&status))? {
+    let mut told = asked.map_err(|status| history.refused_at(place, &status))?.into_inner();
+    while let Some(message) = told.message().await.map_err(|status| history.refused_at(place, &status))? {
         match message.message {
             Some(Message::Changes(changes)) => changes.changes.iter().try_for_each(&mut each)?,
             Some(Message::Summary(summary)) => return Ok(summary),

@@ -1,0 +1,118 @@
+//! What was is brought back.
+
+use std::fs;
+
+use quics_stack::harness::tree;
+
+use super::{at, log, path, restore};
+use crate::conflicts::{listed, resolve};
+use crate::support::{Pair, shows_tree, text, until};
+
+fn fill(folder: &std::path::Path) {
+    fs::create_dir_all(folder.join("letters/old")).unwrap();
+    fs::write(folder.join("letters/a.txt"), "a\n").unwrap();
+    fs::write(folder.join("letters/old/b.txt"), "b\n").unwrap();
+    fs::write(folder.join("plan.txt"), "plan\n").unwrap();
+}
+
+#[test]
+fn a_preview_says_what_a_restore_does_and_an_undo_takes_it_back() {
+    let pair = Pair::with(fill);
+    let before = pair.known();
+    let then = tree::read(&pair.here).unwrap();
+    fs::remove_dir_all(pair.at("letters/old")).unwrap();
+    fs::rename(pair.at("letters/a.txt"), pair.at("letters/c.txt")).unwrap();
+    fs::write(pair.at("plan.txt"), "another plan\n").unwrap();
+    fs::write(pair.at("new.txt"), "new\n").unwrap();
+    pair.settle();
+    pair.known();
+    let now = tree::read(&pair.here).unwrap();
+    let moment = format!("#{before}");
+    let said = pair.right.quics(["restore", path(&pair.there), "--at", &moment, "--dry-run"]).unwrap();
+    for line in ["+ letters/old", "+ letters/old/b.txt", "> letters/c.txt → letters/a.txt", "~ plan.txt", "- new.txt"]
+    {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(said.contains("2 brought back, 1 changed, 1 moved, 1 deleted"), "{said}");
+    assert!(tree::compare(&now, &tree::read(&pair.there).unwrap()).is_ok(), "a preview changes nothing");
+    let id = restore(&pair.right, &[path(&pair.there), "--at", &moment]).expect("it has an id");
+    shows_tree(&then, &pair.here, crate::support::PATIENCE);
+    shows_tree(&then, &pair.there, crate::support::PATIENCE);
+    pair.in_sync();
+    assert!(pair.left.quics(["restore", "--list"]).unwrap().contains(&id));
+    pair.known();
+    restore(&pair.left, &["--undo", &id]);
+    shows_tree(&now, &pair.here, crate::support::PATIENCE);
+    shows_tree(&now, &pair.there, crate::support::PATIENCE);
+    pair.in_sync();
+}
+
+#[test]
+fn only_what_is_asked_for_comes_back_and_what_is_new_can_stay() {
+    let pair = Pair::with(fill);
+    let before = format!("#{}", pair.known());
+    fs::write(pair.at("plan.txt"), "another plan\n").unwrap();
+    fs::write(pair.at("letters/a.txt"), "another a\n").unwrap();
+    fs::write(pair.at("new.txt"), "new\n").unwrap();
+    pair.settle();
+    pair.known();
+    restore(&pair.left, &[path(&pair.here), "--at", &before, "--only", "letters/"]);
+    until("the letter to be back", || text(pair.on("letters/a.txt")) == "a\n");
+    assert_eq!(text(pair.on("plan.txt")), "another plan\n");
+    pair.known();
+    restore(&pair.left, &[path(&pair.here), "--at", &before, "--keep-new"]);
+    until("the plan to be back", || text(pair.on("plan.txt")) == "plan\n");
+    assert_eq!(text(pair.on("new.txt")), "new\n");
+}
+
+#[test]
+fn one_file_and_one_deleted_file_come_back_with_their_directory() {
+    let pair = Pair::with(fill);
+    pair.known();
+    fs::write(pair.at("plan.txt"), "another plan\n").unwrap();
+    fs::remove_dir_all(pair.at("letters")).unwrap();
+    pair.settle();
+    pair.known();
+    restore(&pair.right, &[&at(pair.on("plan.txt"), 1)]);
+    until("the plan to be back", || text(pair.at("plan.txt")) == "plan\n");
+    restore(&pair.right, &[&at(pair.on("letters/old/b.txt"), 1)]);
+    until("the letter to be back", || text(pair.at("letters/old/b.txt")) == "b\n");
+    assert!(!pair.at("letters/a.txt").exists(), "nothing else came back");
+    let versions = log(&pair.left, &[path(&pair.at("plan.txt"))]);
+    assert_eq!(versions[0]["cause"], "restore");
+}
+
+#[test]
+fn a_folder_that_became_a_file_is_a_folder_again() {
+    let pair = Pair::with(fill);
+    let before = format!("#{}", pair.known());
+    let then = tree::read(&pair.here).unwrap();
+    fs::remove_dir_all(pair.at("letters")).unwrap();
+    pair.settle();
+    fs::write(pair.at("letters"), "a file now\n").unwrap();
+    pair.settle();
+    pair.known();
+    restore(&pair.left, &[path(&pair.here), "--at", &before]);
+    shows_tree(&then, &pair.there, crate::support::PATIENCE);
+    shows_tree(&then, &pair.here, crate::support::PATIENCE);
+}
+
+#[test]
+fn an_edit_that_was_not_synced_becomes_a_question_and_is_never_lost() {
+    let mut pair = Pair::with(fill);
+    pair.known();
+    fs::write(pair.at("plan.txt"), "another plan\n").unwrap();
+    pair.settle();
+    pair.known();
+    pair.right.stop_agent().unwrap();
+    fs::write(pair.on("plan.txt"), "the right one's plan\n").unwrap();
+    restore(&pair.left, &[&at(pair.at("plan.txt"), 1)]);
+    until("the plan to be back", || text(pair.at("plan.txt")) == "plan\n");
+    pair.right.start_agent().unwrap();
+    pair.open(1);
+    assert_eq!(text(pair.on("plan.txt")), "the right one's plan\n");
+    assert_eq!(listed(&pair.left)[0]["candidates"][0]["device"], "right");
+    resolve(&pair.right, &[path(&pair.on("plan.txt")), "--take", "mine"]);
+    pair.agreed();
+    assert_eq!(text(pair.at("plan.txt")), "the right one's plan\n");
+}
