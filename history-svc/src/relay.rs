@@ -34,7 +34,7 @@ use crate::{Error, repair};
 
 /// Pauses between attempts to follow, jittered: from, to.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// A stream that lived this long was a good one: the next pause is a short one again.
+/// A stream that lived this long, or told anything, was a good one: the next pause is a short one again.
 const GOOD: Duration = Duration::from_secs(30);
 /// Batches that wait for the disk.
 const QUEUED: usize = 8;
@@ -48,7 +48,7 @@ const ACKNOWLEDGED: usize = 64;
 pub(crate) async fn follow(service: Arc<Service>) -> Result<(), Error> {
     let mut pause = PAUSES.0;
     loop {
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), service.metrics.events.load(Relaxed));
         let ended = tokio::select! {
             () = service.shutdown.cancelled() => return Ok(()),
             ended = session(&service) => ended,
@@ -66,7 +66,7 @@ pub(crate) async fn follow(service: Arc<Service>) -> Result<(), Error> {
                 tracing::warn!(%error, "relay.lost");
             }
         }
-        if begun.elapsed() > GOOD {
+        if begun.elapsed() > GOOD || service.metrics.events.load(Relaxed) > before {
             pause = PAUSES.0;
         }
         let wait = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
