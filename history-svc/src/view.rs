@@ -264,6 +264,21 @@ impl<'a> View<'a> {
         Ok(None)
     }
 
+    /// Whether a place was somewhere below a directory at a point.
+    pub(crate) fn is_below(&self, place: &Place, directory: EntryId, point: Point) -> Result<bool, Error> {
+        let mut above = place.parent;
+        for _ in 0..limits::DEPTH {
+            if above == directory {
+                return Ok(true);
+            }
+            match self.at(above, point)? {
+                Some(at) if above != EntryId::TOP => above = at.row().place.parent,
+                _ => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
     /// The last point at which everything accepted until a moment had happened; `None` if nothing had.
     pub(crate) fn point_at(&self, moment: WallTime) -> Result<Option<Point>, Error> {
         let (from, mut to) = keys::all(b't', self.root);

@@ -73,11 +73,17 @@ pub(super) fn moment(time: Option<prost_types::Timestamp>) -> Option<String> {
 
 /// A moment for people, by this computer's clock and time zone.
 pub(super) fn when(time: Option<prost_types::Timestamp>) -> String {
+    local(time, "%Y-%m-%d %H:%M")
+}
+
+/// The same to the second, where moments that follow each other closely are told apart.
+pub(super) fn when_exactly(time: Option<prost_types::Timestamp>) -> String {
+    local(time, "%Y-%m-%d %H:%M:%S")
+}
+
+fn local(time: Option<prost_types::Timestamp>, format: &str) -> String {
     let at = time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
-    at.map_or_else(
-        || "-".to_owned(),
-        |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
-    )
+    at.map_or_else(|| "-".to_owned(), |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string())
 }
 
 #[cfg(test)]

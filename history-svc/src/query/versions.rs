@@ -26,6 +26,8 @@ struct Filter {
     device: String,
     user: String,
     deleted: bool,
+    /// In this directory, or the directory itself.
+    below: Option<EntryId>,
 }
 
 impl Filter {
@@ -38,14 +40,27 @@ impl Filter {
             && self.until.is_none_or(|until| accepted <= until)
             && of_device
             && (self.user.is_empty() || self.user == version.user_name);
-        if !takes || !self.deleted {
-            return Ok(takes);
+        if !takes || !self.is_below(view, at)? {
+            return Ok(false);
+        }
+        if !self.deleted {
+            return Ok(true);
         }
         if !version.row.dead || version.cause == Cause::Lost {
             return Ok(false);
         }
         let newest = view.at(version.row.id, Point { generation: u32::MAX, seq: u64::MAX })?;
         Ok(newest.is_some_and(|newest| newest.point == at.point))
+    }
+
+    fn is_below(&self, view: View<'_>, at: &At) -> Result<bool, Error> {
+        let Some(directory) = self.below else { return Ok(true) };
+        let row = at.row();
+        if row.id == directory || view.is_below(&row.place, directory, at.point)? {
+            return Ok(true);
+        }
+        let came_from = at.version.moved_from.as_ref();
+        came_from.map_or(Ok(false), |place| view.is_below(place, directory, at.point))
     }
 }
 
@@ -117,7 +132,13 @@ pub(crate) fn list(
     view: View<'_>,
     request: history::ListVersionsRequest,
 ) -> Result<history::ListVersionsResponse, Error> {
+    let subject = encode::subject(request.subject)?;
+    let below = match &subject {
+        Some(directory) if request.below => Some(entry(view, directory, view.newest_point()?)?),
+        _ => None,
+    };
     let filter = Filter {
+        below,
         since: encode::time(request.since)?,
         until: encode::time(request.until)?,
         device: request.device,
@@ -127,8 +148,9 @@ pub(crate) fn list(
     let size = if request.page_size == 0 { USUAL } else { request.page_size.min(MOST) };
     let token = Token::decode(&request.page_token)?;
     let mut page = Page { size: size as usize, scanned: 0, found: Vec::new(), next: None };
-    match encode::subject(request.subject)? {
+    match subject {
         None => of_root(view, &filter, token, &mut page)?,
+        Some(_) if request.below => of_root(view, &filter, token, &mut page)?,
         Some(Subject::Path(path)) if path.is_empty() => of_root(view, &filter, token, &mut page)?,
         Some(Subject::Path(path)) if request.by_path => of_path(view, &path, &filter, token, &mut page)?,
         Some(subject) => {

@@ -12,7 +12,7 @@ use crate::cli::failure::DONE;
 use crate::cli::{Context, Failure, output};
 use crate::text;
 
-/// Show the versions of a file, or everything that happened in a root
+/// Show the versions of a file, or everything that happened in a directory or root
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A file's versions follow it through moves and renames; --path shows instead what had this path, one after the other. The
@@ -23,7 +23,7 @@ Examples:
   quics log ~/Documents --since yesterday --device laptop
   quics log ~/Documents --deleted")]
 pub(in crate::cli) struct Log {
-    /// A file, a directory, or a root [default: the root that you are in]
+    /// A file, a directory with everything in it, or a root [default: the root that you are in]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
     /// What had this path, instead of what is there now through its moves
@@ -68,8 +68,11 @@ impl Log {
             deleted: self.deleted,
             page_size: 0,
             page_token: String::new(),
+            below: false,
         };
         let mut history = History::find(context).await?;
+        request.below = !whole && !self.by_path && history.is_directory(&place).await?;
+        let whole = whole || request.below;
         let (mut shown, mut last) = (0, None);
         loop {
             request.page_size = u32::try_from((limit - shown).min(1000)).unwrap_or(1000);
@@ -106,7 +109,7 @@ impl Log {
             output::line(text::bytes(&version.path))?;
             *last = Some(version.path.clone());
         }
-        let when = output::when(version.row.as_ref().and_then(|row| row.accepted_at));
+        let when = output::when_exactly(version.row.as_ref().and_then(|row| row.accepted_at));
         let mut told = cause(version).to_owned();
         if !version.moved_from.is_empty() {
             told = format!("{told} from {}", text::bytes(&version.moved_from));

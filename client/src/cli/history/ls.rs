@@ -52,7 +52,7 @@ impl Ls {
             let row = version.row.clone().unwrap_or_default();
             let under = version.path.strip_prefix(&place.relative[..]).unwrap_or(&version.path);
             let name = text::bytes(under.strip_prefix(b"/").unwrap_or(under));
-            let (what, when) = (what(value(version)), output::when(row.accepted_at));
+            let (what, when) = (what(value(version)), output::when_exactly(row.accepted_at));
             let (number, author) = (number(version), author(version));
             Ok(output::line(format_args!("{:04o}  {what:>10}  {when}  {author:14}  {name}@{number}", row.mode))?)
         })

@@ -2,7 +2,7 @@
 
 use quics_proto::common::v1::{Value, value::Kind};
 use quics_proto::history::v1::history_service_client::HistoryServiceClient;
-use quics_proto::history::v1::{Cause, GetVersionRequest, Version};
+use quics_proto::history::v1::{Cause, GetVersionRequest, ListVersionsRequest, Version};
 use quics_proto::registry::v1::GetServicesRequest;
 use quics_quic::Channel;
 use serde::Serialize;
@@ -76,6 +76,16 @@ impl History {
             Code::NotFound | Code::FailedPrecondition | Code::OutOfRange | Code::InvalidArgument
         );
         Failure { code, text: if about { format!("{}: {text}", place.shown()) } else { text } }
+    }
+
+    /// Whether something is a directory, or was one last.
+    async fn is_directory(&mut self, place: &Place) -> Result<bool, Failure> {
+        let (root_id, subject) = (place.root_id(), place.subject());
+        let request = ListVersionsRequest { root_id, subject, page_size: 1, ..Default::default() };
+        let answer = self.client.list_versions(call(request)).await;
+        let last = answer.map_err(|status| self.refused_at(place, &status))?.into_inner().versions.into_iter().next();
+        let value = last.and_then(|version| version.row).and_then(|row| row.value);
+        Ok(matches!(value.and_then(|value| value.kind), Some(Kind::Directory(_))))
     }
 
     /// What something was at a moment.

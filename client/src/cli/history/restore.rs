@@ -373,7 +373,7 @@ async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8
     let rows: Vec<Vec<String>> = listed
         .iter()
         .map(|(root, restore)| {
-            let (id, when) = (output::hex(&restore.group_id), output::when(restore.at));
+            let (id, when) = (output::hex(&restore.group_id), output::when_exactly(restore.at));
             vec![when, text::line(root), text::line(&restore.device_name), restore.changes.to_string(), id]
         })
         .collect();

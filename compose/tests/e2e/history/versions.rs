@@ -82,6 +82,9 @@ fn a_whole_life_with_moves_deletion_and_return_is_told() {
     pair.known();
     let lived = log(&pair.left, &["--path", path(&pair.at("b/final.txt"))]);
     assert!(lived.iter().any(|it| it["cause"] == "delete") && lived[0]["cause"] == "create", "{lived:?}");
+    // A directory's log tells what happened in it, and what left it.
+    let within = log(&pair.left, &[path(&pair.at("b"))]);
+    assert!(within.len() >= 8 && within.iter().any(|it| it["path"] == "a/plan.txt"), "{within:?}");
     // The root's log tells all of it, filters narrow it down.
     let all = log(&pair.left, &[path(&pair.here)]);
     assert!(all.len() >= 8, "{all:?}");
