@@ -9,8 +9,8 @@ use crate::support::{Pair, heavy, text, until, write_random};
 
 #[test]
 fn two_hundred_versions_of_a_text_a_program_and_an_image_are_read_back_bit_for_bit() {
-    let image = if heavy("versions of a 1 GiB image (done with 24 MiB)") { 1 << 30 } else { 24 << 20 };
-    let pair = Pair::new();
+    let heavy = heavy("versions of a 1 GiB image (done with 24 MiB)");
+    let (image, pair) = if heavy { (1 << 30, Pair::on_disk()) } else { (24 << 20, Pair::new()) };
     let names = ["plan.txt", "program", "disk.img"];
     write_random(&pair.at(names[2]), image);
     let mut kept: [Vec<blake3::Hash>; 3] = Default::default();
