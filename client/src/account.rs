@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quics_kit::enrol::{self, FirstContact};
 use quics_kit::identity::{self, Identity};
-use quics_kit::names::Service;
+use quics_kit::names::{Service, address_beside};
 use quics_kit::ticket::{Fingerprint, Ticket};
 use quics_proto::registry::v1 as registry;
 use quics_proto::registry::v1::registry_service_client::RegistryServiceClient;
@@ -81,7 +81,7 @@ pub async fn join(locked: &Locked, invitation: &Invitation, device_name: &str) -
     let malformed = || Error::Malformed { server: enrolled.address.clone() };
     let (device, user, user_name) = enrolled.device.clone().ok_or_else(malformed)?;
     let account = Account {
-        sync: beside(&enrolled.address, &enrolled.services.sync).ok_or_else(malformed)?,
+        sync: address_beside(&enrolled.address, &enrolled.services.sync).ok_or_else(malformed)?,
         server: enrolled.address.clone(),
         device,
         device_name: device_name.to_owned(),
@@ -137,7 +137,7 @@ pub async fn standing(account: &Account, identity: &Identity, channel: &Channel)
     match client.get_services(call(registry::GetServicesRequest {})).await {
         Ok(response) => {
             let services = response.into_inner().services.unwrap_or_default();
-            Standing::Good(beside(&account.server, &services.sync))
+            Standing::Good(address_beside(&account.server, &services.sync))
         }
         Err(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
             // Only Renew tells an expired certificate from a revoked key.
@@ -174,12 +174,6 @@ pub fn forget(locked: &Locked) -> Result<(), Error> {
     Ok(locked.forget()?)
 }
 
-/// The address of a service, where an empty host means the one by which `known` was reached.
-pub(crate) fn beside(known: &str, service: &str) -> Option<String> {
-    let (host, port) = service.rsplit_once(':')?;
-    if host.is_empty() { Some(format!("{}:{port}", known.rsplit_once(':')?.0)) } else { Some(service.to_owned()) }
-}
-
 fn check_name(name: &str) -> Result<(), Error> {
     let length = name.chars().count();
     if (1..=64).contains(&length) && !name.chars().any(char::is_control) { Ok(()) } else { Err(Error::DeviceName) }
@@ -205,14 +199,6 @@ pub fn by_ticket(text: &str) -> Result<Invitation, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_service_without_a_host_is_where_the_registry_is() {
-        assert_eq!(beside("srv.example:6121", ":6122").as_deref(), Some("srv.example:6122"));
-        assert_eq!(beside("[::1]:6121", ":6122").as_deref(), Some("[::1]:6122"));
-        assert_eq!(beside("srv:6121", "other:7000").as_deref(), Some("other:7000"));
-        assert_eq!(beside("srv:6121", "nonsense"), None);
-    }
 
     #[test]
     fn names_of_devices_are_short_and_printable() {

@@ -10,7 +10,7 @@ use quics_kit::telemetry::{Link, link};
 
 use crate::Error;
 
-/// Finds sync-svc. [`Registry`] does it in production.
+/// Finds sync-svc; in production it asks registry-svc.
 pub trait Finder: Send + Sync + 'static {
     /// A channel to where sync-svc is now.
     ///

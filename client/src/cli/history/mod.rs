@@ -1,5 +1,6 @@
 //! What was: the commands on versions, one file a command. They ask history-svc; contents come by way of the agent.
 
+use quics_kit::names::address_beside;
 use quics_proto::common::v1::{Value, value::Kind};
 use quics_proto::history::v1::history_service_client::HistoryServiceClient;
 use quics_proto::history::v1::{Cause, GetVersionRequest, ListVersionsRequest, Version};
@@ -46,7 +47,7 @@ impl History {
         let services = registry.client.get_services(call(GetServicesRequest {})).await;
         let services = services.map_err(|status| registry.refused(&status))?.into_inner().services;
         let address = services.unwrap_or_default().history;
-        let Some(address) = account::beside(&registry.account.server, &address) else {
+        let Some(address) = address_beside(&registry.account.server, &address) else {
             return Err(Failure::new("this server keeps no history: its owner has to start history-svc"));
         };
         let client = HistoryServiceClient::new(account::history_channel(&address, &registry.tls))
