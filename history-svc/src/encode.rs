@@ -66,6 +66,7 @@ pub(crate) fn moment(moment: Option<history::Moment>) -> Result<Option<Moment>, 
             return Err(Error::Asked("versions are counted from 1"));
         }
         Some(Message::Version(version)) => Some(Moment::Version { time: version.time, side: version.side }),
+        Some(Message::Seq(0)) => return Err(Error::Asked("commits are counted from #1")),
         Some(Message::Seq(seq)) => Some(Moment::Seq(seq)),
         Some(Message::Time(at)) => time(Some(at))?.map(Moment::Time),
         None => None,

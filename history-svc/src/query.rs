@@ -71,6 +71,9 @@ pub(crate) fn version(view: View<'_>, subject: &Subject, moment: Option<Moment>,
     let newest = view.newest_point()?;
     if let Some(Moment::Version { time, side }) = moment {
         let entry = entry(view, subject, newest)?;
+        if entry == EntryId::TOP {
+            return Err(Error::Asked("the root itself has no versions; say a time or a commit (#1200)"));
+        }
         let latest = view.at(entry, newest)?.ok_or_else(|| Error::Nothing("nothing is known of this entry".into()))?;
         let found = with_time(view, entry, time, side)?;
         return found.ok_or_else(|| {

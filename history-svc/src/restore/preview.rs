@@ -1,8 +1,10 @@
 //! What a restore would change, by path.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use quics_proto::history::v1 as history;
-use quics_types::{Cursor, EntryId};
+use quics_types::{Cursor, EntryId, Name, Place, limits};
 
 use super::{Looked, Planned, choose};
 use crate::Error;
@@ -51,12 +53,17 @@ fn changes(planned: &Planned<'_>) -> Result<(Vec<history::RestoreChange>, histor
         history::RestoreSummary { unchanged: planned.unchanged, from, to_seq, ..history::RestoreSummary::default() };
     let mut changes = Vec::new();
     let mut told = std::collections::HashSet::new();
+    let mut landing = Landing::new(planned);
     for item in &planned.plan.items {
         told.insert(item.id);
-        match planned.looked.get(&item.id) {
-            Some(looked) => changes.push(change(item, looked)),
-            None => changes.push(planned.pulled(item)?),
+        let mut change = match planned.looked.get(&item.id) {
+            Some(looked) => message(item.id, looked, kind(item)),
+            None => planned.pulled(item)?,
+        };
+        if let (Some(then), None) = (&item.then, item.stays) {
+            change.path_then = landing.of(&then.place)?;
         }
+        changes.push(change);
     }
     for (id, looked) in &planned.looked {
         if let Some(stays) = looked.stays {
@@ -84,17 +91,6 @@ fn kind(item: &Item) -> history::RestoreKind {
         (Some(now), Some(then)) if now.place != then.place => history::RestoreKind::Move,
         (Some(_), Some(_)) => history::RestoreKind::Change,
     }
-}
-
-fn change(item: &Item, looked: &Looked) -> history::RestoreChange {
-    let mut message = message(item.id, looked, kind(item));
-    // With what is new kept it stays where it is.
-    if let (Some(now), Some(then)) = (&item.now, &item.then)
-        && now.place == then.place
-    {
-        message.path_then = looked.path_now.clone();
-    }
-    message
 }
 
 fn message(id: EntryId, looked: &Looked, kind: history::RestoreKind) -> history::RestoreChange {
@@ -132,6 +128,50 @@ fn count(summary: &mut history::RestoreSummary, change: &history::RestoreChange)
     }
 }
 
+/// Finds where things will be: a directory that the restore leaves alone is where it is now, whatever it was called then.
+struct Landing<'a> {
+    planned: &'a Planned<'a>,
+    places: HashMap<EntryId, &'a Place>,
+    known: HashMap<EntryId, Bytes>,
+}
+
+impl<'a> Landing<'a> {
+    fn new(planned: &'a Planned<'a>) -> Self {
+        let placed = planned.plan.items.iter().filter(|item| item.stays.is_none());
+        let places = placed.filter_map(|item| Some((item.id, &item.then.as_ref()?.place))).collect();
+        Self { planned, places, known: HashMap::from([(EntryId::TOP, Bytes::new())]) }
+    }
+
+    /// The path of a place.
+    fn of(&mut self, place: &Place) -> Result<Bytes, Error> {
+        let (mut above, mut parent) = (Vec::new(), place.parent);
+        while !self.known.contains_key(&parent) && above.len() < limits::DEPTH {
+            let at = match self.places.get(&parent) {
+                Some(at) => (*at).clone(),
+                None => match self.planned.view.at(parent, self.planned.from)? {
+                    Some(at) => at.version.row.place,
+                    None => break,
+                },
+            };
+            above.push((parent, at.name));
+            parent = at.parent;
+        }
+        let mut path = self.known.get(&parent).cloned().unwrap_or_default();
+        for (directory, name) in above.into_iter().rev() {
+            path = below(&path, &name);
+            self.known.insert(directory, path.clone());
+        }
+        Ok(below(&path, &place.name))
+    }
+}
+
+fn below(directory: &Bytes, name: &Name) -> Bytes {
+    if directory.is_empty() {
+        return Bytes::copy_from_slice(name.as_bytes());
+    }
+    [directory.as_ref(), b"/", name.as_bytes()].concat().into()
+}
+
 impl Planned<'_> {
     /// The commit that it goes back to.
     fn to_seq(&self) -> u64 {
@@ -161,7 +201,7 @@ impl Planned<'_> {
             late: false,
             stays: None,
         };
-        Ok(change(item, &looked))
+        Ok(message(item.id, &looked, kind(item)))
     }
 
     fn target_point(&self) -> crate::db::keys::Point {

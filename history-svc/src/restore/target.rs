@@ -40,11 +40,13 @@ impl Target {
             if at.point > from {
                 return Err(Error::Outdated);
             }
-            if !at.row().value.is_directory() || at.side > 0 || !at.is_live() {
-                return Ok(Self::Version(Box::new(at)));
+            // What is in a directory has versions of its own: at the moment of its version it was empty, most often.
+            if at.row().value.is_directory() {
+                return Err(Error::Asked(
+                    "a version of a directory says nothing of what is in it; say a time or a commit (#1200)",
+                ));
             }
-            let moment = view.moment_at(at.point)?;
-            return Ok(Self::Point { point: at.point, of: at.row().id, moment });
+            return Ok(Self::Version(Box::new(at)));
         }
         let point = query::point(view, Some(moment), now)?;
         let of = query::entry(view, subject, point)?;

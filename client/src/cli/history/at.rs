@@ -32,13 +32,22 @@ impl Place {
     /// # Errors
     /// One sentence.
     pub(super) fn find(context: &Context, path: &Path) -> Result<Self, Failure> {
-        let place = context::place(path)?;
         let roots = context.home.settings()?.roots;
-        let found = roots.into_iter().find_map(|root| {
-            let rest = place.strip_prefix(&root.path).ok()?.as_os_str().as_bytes();
-            Some(Self { relative: Bytes::copy_from_slice(rest), root })
-        });
-        found.ok_or_else(|| crate::agent::Error::NoRoot { at: place }.into())
+        let find = |place: &Path| {
+            roots.iter().find_map(|root| {
+                let rest = place.strip_prefix(&root.path).ok()?.as_os_str().as_bytes();
+                Some(Self { relative: Bytes::copy_from_slice(rest), root: root.clone() })
+            })
+        };
+        // A link in a root is what is meant, even where it leads to a directory; one from outside may lead into a root.
+        if let (Some(above), Some(name)) = (path.parent(), path.file_name()) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            if let Some(found) = find(&context::place(above)?.join(name)) {
+                return Ok(found);
+            }
+        }
+        let place = context::place(path)?;
+        find(&place).ok_or_else(|| crate::agent::Error::NoRoot { at: place }.into())
     }
 
     /// The root that lies at a path or around it, or the only one that there is.
@@ -145,6 +154,9 @@ pub(super) fn time(text: &str) -> Result<prost_types::Timestamp, Failure> {
             text::line(text)
         ))
     })?;
+    // "monday 9am" is the last one: the next one is still to come.
+    let last = (at > now.timestamp()).then(|| read(&format!("last {text}"), &now)).flatten();
+    let at = last.filter(|last| *last <= now.timestamp()).unwrap_or(at);
     if at > now.timestamp() {
         let shown = at.to_zoned(now.time_zone().clone()).strftime("%Y-%m-%d %H:%M").to_string();
         return Err(Failure::usage(format!("{shown} is still to come: give a time that is over")));

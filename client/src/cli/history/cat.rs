@@ -21,7 +21,7 @@ use crate::text;
 
 Examples:
   quics cat ~/Documents/plan.txt@7
-  quics cat \"~/Documents/plan.txt@yesterday 9am\"", at::MOMENTS))]
+  quics cat ~/Documents/plan.txt@\"yesterday 9am\"", at::MOMENTS))]
 pub(in crate::cli) struct Cat {
     /// The file and the moment
     #[arg(value_name = "PATH@T")]

@@ -25,7 +25,7 @@ Texts are compared line by line; of pictures the dimensions are shown, of anythi
 Examples:
   quics diff ~/Documents/plan.txt@7              with the file as it is here, saved or not
   quics diff ~/Documents/plan.txt@5 ~/Documents/plan.txt@7
-  quics diff \"~/Documents@yesterday\"             what has changed in a directory since", at::MOMENTS))]
+  quics diff ~/Documents@yesterday               what has changed in a directory since", at::MOMENTS))]
 pub(in crate::cli) struct Diff {
     /// The older version
     #[arg(value_name = "PATH@T")]

@@ -25,7 +25,7 @@ What is in the folder now stays as it is. {}
 
 Examples:
   quics get ~/Documents/plan.odt@7 -o /tmp/plan.odt
-  quics get \"~/Documents/letters@2h ago\" -o /tmp/letters", at::MOMENTS))]
+  quics get ~/Documents/letters@\"2h ago\" -o /tmp/letters", at::MOMENTS))]
 pub(in crate::cli) struct Get {
     /// The file or directory, and the moment
     #[arg(value_name = "PATH@T")]
@@ -68,7 +68,6 @@ struct Writing<'a> {
 impl Writing<'_> {
     /// A directory as it was, with everything in it. What was written of one that fails stays, and is named.
     async fn directory(&mut self, history: &mut History, at: &At, output: &Path) -> Result<(), Failure> {
-        files::directory(output)?;
         let request = ListTreeRequest {
             root_id: at.place.root_id(),
             subject: at.place.subject(),
@@ -81,6 +80,7 @@ impl Writing<'_> {
             Ok(())
         })
         .await?;
+        files::directory(output)?;
         for version in &entries {
             let to = self.below(output, version)?;
             if is_directory(version) {

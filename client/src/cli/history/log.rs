@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quics_proto::history::v1::{ListVersionsRequest, Version};
+use quics_proto::history::v1::{Cause, ListVersionsRequest, Version};
 
 use super::at::{self, Place};
 use super::{History, VersionJson, author, cause, number, value, what};
@@ -26,7 +26,7 @@ pub(in crate::cli) struct Log {
     /// A file, a directory with everything in it, or a root [default: the root that you are in]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
-    /// What had this path, instead of what is there now through its moves
+    /// What had this name in this directory, instead of what is there now through its moves
     #[arg(long = "path")]
     by_path: bool,
     /// Only what the server accepted from then on
@@ -82,7 +82,7 @@ impl Log {
                 if self.json {
                     output::json_line(&VersionJson::new(version))?;
                 } else {
-                    self.print(version, whole, &mut last)?;
+                    self.print(&place, version, whole, &mut last)?;
                 }
             }
             shown += page.versions.len();
@@ -91,7 +91,7 @@ impl Log {
             }
             if shown >= limit {
                 if !self.json {
-                    output::line(format_args!("… older ones with `--limit 0`, or `--until` the time of the last"))?;
+                    output::line("… and older ones: `--limit 0` shows all")?;
                 }
                 return Ok(DONE);
             }
@@ -104,7 +104,16 @@ impl Log {
     }
 
     /// One line a version; a path where it is not the one of the line before.
-    fn print(&self, version: &Version, whole: bool, last: &mut Option<bytes::Bytes>) -> Result<(), Failure> {
+    fn print(
+        &self,
+        asked: &Place,
+        version: &Version,
+        whole: bool,
+        last: &mut Option<bytes::Bytes>,
+    ) -> Result<(), Failure> {
+        if !whole && last.is_none() && !self.by_path && version.path != asked.relative {
+            output::line(format_args!("{}  (its directories had other names before)", text::bytes(&asked.relative)))?;
+        }
         if !whole && last.as_ref() != Some(&version.path) {
             output::line(text::bytes(&version.path))?;
             *last = Some(version.path.clone());
@@ -116,6 +125,10 @@ impl Log {
         }
         if !version.group_id.is_empty() {
             told = format!("{told} by {}", output::hex(&version.group_id));
+        }
+        let deleted = version.row.as_ref().is_some_and(|row| row.tombstone);
+        if deleted && version.cause() != Cause::Delete {
+            told = format!("{told}: deleted");
         }
         if value(version).is_some() {
             told = format!("{told}, {}", what(value(version)));

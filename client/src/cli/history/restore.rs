@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use console::style;
+use quics_proto::history::v1::moment::Moment as Then;
 use quics_proto::history::v1::preview_restore_response::Message;
 use quics_proto::history::v1::restore_plan::What;
 use quics_proto::history::v1::{
-    GetRestoreRequest, ListRestoresRequest, PreviewRestoreRequest, RestoreChange, RestoreKind, RestorePlan,
+    ListRestoresRequest, ListedRestore, Moment, PreviewRestoreRequest, RestoreChange, RestoreKind, RestorePlan,
     RestoreRequest, RestoreSummary, RestoreTo,
 };
 use quics_proto::sync::v1::{GroupState, Refusal};
@@ -23,12 +24,15 @@ use super::{History, stream, what};
 use crate::account::call;
 use crate::cli::failure::{DONE, WAITING};
 use crate::cli::{Context, Failure, output};
+use crate::home::RootEntry;
 use crate::text;
 
 /// Changes that are named before the question, unless all are asked for.
 const SHOWN: usize = 60;
 /// How often a restore that was cut off is asked for again, and how far apart.
 const TRIES: u32 = 20;
+/// The shortest beginning of an id that names a restore.
+const SHORTEST: usize = 6;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Bring back a file, a directory or a root as it was
@@ -50,7 +54,7 @@ pub(in crate::cli) struct Restore {
     #[arg(value_name = "PATH[@T]")]
     target: Option<OsString>,
     /// The moment: a time, or a commit of the root (#1200)
-    #[arg(long, value_name = "TIME", requires = "target")]
+    #[arg(long, value_name = "TIME", requires = "target", conflicts_with_all = ["undo", "list"])]
     at: Option<String>,
     /// Take this restore back
     #[arg(long, value_name = "ID")]
@@ -59,7 +63,7 @@ pub(in crate::cli) struct Restore {
     #[arg(long)]
     list: bool,
     /// Only what matches this pattern, in gitignore's syntax; may be given more than once
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     only: Vec<String>,
     /// Bring back what is missing or changed, and delete and move nothing
     #[arg(long)]
@@ -119,6 +123,11 @@ impl Restore {
         let shown = if self.all || self.json { usize::MAX } else { SHOWN };
         let json = self.json;
         let mut count = 0;
+        if let (false, Some(What::To(RestoreTo { moment: Some(Moment { moment: Some(Then::Time(at)) }), .. }))) =
+            (json, &plan.what)
+        {
+            output::line(format_args!("As of {}:", output::when_exactly(Some(*at))))?;
+        }
         let summary = preview(&mut history, &place, &plan, |change| {
             count += 1;
             if json {
@@ -134,14 +143,14 @@ impl Restore {
                 let more = text::count((count - shown) as u64, "more change");
                 output::line(format_args!("  … and {more} (--all names them)"))?;
             }
-            output::line(told(&summary))?;
+            output::line(told(&summary, !self.only.is_empty()))?;
         }
         let nothing = summary.created + summary.changed + summary.moved + summary.deleted == 0;
         if self.dry_run || nothing {
             if json {
                 output::json_line(&done_json(&summary, None, None, &[]))?;
             }
-            return Ok(DONE);
+            return Ok(if nothing && summary.stays + summary.lost > 0 { WAITING } else { DONE });
         }
         if !self.yes && !confirmed(json)? {
             return Err(Failure::new("nothing was changed"));
@@ -274,7 +283,8 @@ fn print(change: &RestoreChange) -> Result<(), Failure> {
         RestoreKind::Move => style(format!("  > {now} → {then}{late}")).yellow(),
         RestoreKind::Lost => style(format!("  ! {then}  its content is not kept any more")).red(),
         RestoreKind::Stays => {
-            style(format!("  = {}  stays as it is", if change.path_now.is_empty() { &then } else { &now })).dim()
+            let path = if change.path_now.is_empty() { &then } else { &now };
+            style(format!("  = {path}  stays as it is: it was changed since, or something else is in its way")).dim()
         }
         _ => style(format!("  ~ {then}  {}{late}", sizes(change, false))).yellow(),
     })?;
@@ -290,9 +300,13 @@ fn sizes(change: &RestoreChange, forward: bool) -> String {
     }
 }
 
-fn told(summary: &RestoreSummary) -> String {
+fn told(summary: &RestoreSummary, only: bool) -> String {
     if summary.created + summary.changed + summary.moved + summary.deleted == 0 {
-        return "Everything is as it was then: there is nothing to restore.".to_owned();
+        return match (summary.stays + summary.lost, only) {
+            (0, false) => "Everything is as it was then: there is nothing to restore.".to_owned(),
+            (0, true) => "Nothing that --only matches is another than it was then.".to_owned(),
+            _ => "Nothing of this can be restored by itself.".to_owned(),
+        };
     }
     let RestoreSummary { created, changed, moved, deleted, unchanged, .. } = summary;
     let mut told = format!(
@@ -324,19 +338,42 @@ fn confirmed(json: bool) -> Result<bool, Failure> {
 
 /// Finds the root of a restore.
 async fn undo(context: &Context, history: &mut History, id: &str) -> Result<(Place, What), Failure> {
-    let group = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes()).ok().filter(|id| id.len() == 16);
-    let group = group.ok_or_else(|| Failure::usage("this is no restore's id: `quics restore --list` shows them"))?;
-    let group = Bytes::from(group);
-    for root in context.home.settings()?.roots {
-        let place = Place { root, relative: Bytes::new() };
-        let request = GetRestoreRequest { root_id: place.root_id(), group_id: group.clone() };
-        match history.client.get_restore(call(request)).await {
-            Ok(_) => return Ok((place, What::UndoGroupId(group))),
-            Err(status) if matches!(status.code(), Code::NotFound | Code::PermissionDenied) => {}
-            Err(status) => return Err(history.refused(&status)),
+    let id = id.trim_end_matches('…').to_ascii_lowercase();
+    if !(SHORTEST..=32).contains(&id.len()) || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::usage("this is no restore's id: `quics restore --list` shows them"));
+    }
+    let mut found = Vec::new();
+    for (root, restore) in made(context, history).await? {
+        if output::hex(&restore.group_id).starts_with(&id) {
+            found.push((Place { root, relative: Bytes::new() }, What::UndoGroupId(restore.group_id)));
         }
     }
-    Err(Failure::new("no such restore was made in a root that is synced here: `quics restore --list` shows them"))
+    match (found.pop(), found.is_empty()) {
+        (Some(found), true) => Ok(found),
+        (None, _) => Err(Failure::new(
+            "no such restore was made in a root that is synced here: `quics restore --list` shows them",
+        )),
+        _ => Err(Failure::usage("several restores begin so: give more of the id")),
+    }
+}
+
+/// The restores of the roots here that history-svc lists, the newest first.
+async fn made(context: &Context, history: &mut History) -> Result<Vec<(RootEntry, ListedRestore)>, Failure> {
+    let mut made = Vec::new();
+    for root in context.home.settings()?.roots {
+        let root_id = Bytes::copy_from_slice(root.id.as_bytes());
+        let mut request = ListRestoresRequest { root_id, page_size: 0, page_token: String::new() };
+        loop {
+            let page = history.client.list_restores(call(request.clone())).await;
+            let page = page.map_err(|status| history.refused(&status))?.into_inner();
+            made.extend(page.restores.into_iter().map(|restore| (root.clone(), restore)));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(made)
 }
 
 async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8, Failure> {
@@ -348,16 +385,10 @@ async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8
         device: String,
         changes: u64,
     }
-    let mut listed = Vec::new();
-    for root in context.home.settings()?.roots {
-        let root_id = Bytes::copy_from_slice(root.id.as_bytes());
-        let request = ListRestoresRequest { root_id, page_size: 0, page_token: String::new() };
-        let page = history.client.list_restores(call(request)).await.map_err(|status| history.refused(&status))?;
-        listed.extend(page.into_inner().restores.into_iter().map(|restore| (root.name.clone(), restore)));
-    }
+    let listed = made(context, history).await?;
     if json {
         let listed = listed.iter().map(|(root, restore)| ListedJson {
-            root: root.clone(),
+            root: root.name.clone(),
             id: output::hex(&restore.group_id),
             at: output::moment(restore.at),
             device: restore.device_name.clone(),
@@ -374,7 +405,7 @@ async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8
         .iter()
         .map(|(root, restore)| {
             let (id, when) = (output::hex(&restore.group_id), output::when_exactly(restore.at));
-            vec![when, text::line(root), text::line(&restore.device_name), restore.changes.to_string(), id]
+            vec![when, text::line(&root.name), text::line(&restore.device_name), restore.changes.to_string(), id]
         })
         .collect();
     output::table(&["WHEN", "ROOT", "DEVICE", "CHANGES", "ID"], &rows)?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use quics_stack::harness::tree;
 
-use super::{at, log, path, restore};
+use super::{at, fails, log, path, restore};
 use crate::conflicts::{listed, resolve};
 use crate::support::{Pair, shows_tree, text, until};
 
@@ -115,4 +115,51 @@ fn an_edit_that_was_not_synced_becomes_a_question_and_is_never_lost() {
     resolve(&pair.right, &[path(&pair.on("plan.txt")), "--take", "mine"]);
     pair.agreed();
     assert_eq!(text(pair.at("plan.txt")), "the right one's plan\n");
+}
+
+#[test]
+fn a_link_is_itself_and_a_directory_comes_back_by_moments_only() {
+    let pair = Pair::with(|folder| {
+        fill(folder);
+        std::os::unix::fs::symlink("letters", folder.join("link")).unwrap();
+    });
+    pair.known();
+    fs::remove_file(pair.at("link")).unwrap();
+    std::os::unix::fs::symlink("letters/old", pair.at("link")).unwrap();
+    pair.settle();
+    pair.known();
+    restore(&pair.left, &[&at(pair.at("link"), 1)]);
+    until("the link to lead where it did", || {
+        fs::read_link(pair.on("link")).is_ok_and(|target| target.as_os_str() == "letters")
+    });
+    assert_eq!(text(pair.at("letters/a.txt")), "a\n");
+    pair.known();
+    // By the number of a version it would be as empty as it was made.
+    for command in [&["restore", "--yes"] as &[&str], &["get", "-o", "/nonexistent/x"]] {
+        let target = at(pair.at("letters"), 1);
+        let said = fails(&pair.left, &[command, &[&target]].concat());
+        assert!(said.contains("a time or a commit"), "{said}");
+    }
+    assert_eq!(text(pair.on("letters/a.txt")), "a\n");
+}
+
+#[test]
+fn a_preview_names_the_place_where_something_will_be() {
+    let pair = Pair::with(fill);
+    pair.known();
+    fs::write(pair.at("letters/old/b.txt"), "another b\n").unwrap();
+    pair.settle();
+    fs::rename(pair.at("letters"), pair.at("mail")).unwrap();
+    fs::rename(pair.at("mail/old/b.txt"), pair.at("mail/b.txt")).unwrap();
+    pair.settle();
+    pair.known();
+    let said = pair.left.quics(["restore", "--dry-run", &at(pair.at("mail/b.txt"), 1)]).unwrap();
+    assert!(said.contains("> mail/b.txt → mail/old/b.txt"), "{said}");
+    let id = restore(&pair.left, &[&at(pair.at("mail/b.txt"), 1)]).unwrap();
+    until("it to be there", || text(pair.on("mail/old/b.txt")) == "b\n");
+    assert!(!pair.at("letters").exists());
+    pair.known();
+    // The beginning of an id is enough.
+    restore(&pair.right, &["--undo", &id[..8]]);
+    until("it to be back", || text(pair.on("mail/b.txt")) == "another b\n");
 }
