@@ -1,6 +1,6 @@
 //! Names that change.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use crate::support::{PATIENCE, Pair, shows, text, write_random};
 
@@ -124,4 +124,37 @@ fn one_device_moves_a_file_while_the_other_one_edits_it() {
     pair.converge();
     assert_eq!(text(pair.at("done/task")), "done by the other");
     assert!(!pair.at("inbox/task").exists());
+}
+
+/// Two directories' worth of files, and a file.
+fn some(folder: &Path) {
+    fs::create_dir_all(folder.join("d/e")).unwrap();
+    (0..3).for_each(|number| fs::write(folder.join(format!("d/{number}")), format!("{number}\n")).unwrap());
+    fs::write(folder.join("d/e/deep"), "deep\n").unwrap();
+    fs::write(folder.join("f"), "file\n".repeat(9_000)).unwrap();
+}
+
+#[test]
+fn a_file_and_a_directory_change_places_and_nobody_is_asked() {
+    let pair = Pair::with(some);
+    for _ in 0..10 {
+        let (one, other, aside) = (pair.at("d"), pair.at("f"), pair.at("aside"));
+        fs::rename(&one, &aside).unwrap();
+        fs::rename(&other, &one).unwrap();
+        fs::rename(&aside, &other).unwrap();
+        pair.settle();
+    }
+}
+
+#[test]
+fn a_file_takes_the_name_of_a_directory_that_was_moved_and_nobody_is_asked() {
+    let pair = Pair::with(some);
+    for round in 0..6 {
+        fs::rename(pair.at("d"), pair.at(format!("was {round}"))).unwrap();
+        fs::write(pair.at("d"), format!("round {round}\n")).unwrap();
+        pair.settle();
+        fs::remove_file(pair.at("d")).unwrap();
+        fs::rename(pair.at(format!("was {round}")), pair.at("d")).unwrap();
+        pair.settle();
+    }
 }

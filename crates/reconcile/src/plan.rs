@@ -254,12 +254,13 @@ impl Trees {
         }
         if base.value.is_directory() {
             let members = self.remote_children.get(&id);
-            let foreign = |member: &EntryId| self.node_of.contains_key(member) || !self.synced.contains_key(member);
+            let stays = |member: &EntryId| self.node_of.contains_key(member) && !self.leaving(*member);
+            let foreign = |member: &EntryId| !self.synced.contains_key(member) || stays(member);
             if members.is_some_and(|members| members.iter().any(foreign)) {
                 return Next::Do(Step::Forget(id)); // others live in it: it comes back
             }
             if members.is_some() {
-                return Next::Wait; // their deletes, or answers, come first
+                return Next::Wait; // their moves and deletes, or answers, come first
             }
         }
         let proposal = Proposal::Delete { id, base_time: base.content_time, base: base.value.clone() };
@@ -474,11 +475,31 @@ impl Trees {
     fn leaving(&self, id: EntryId) -> bool {
         let (Some(base), Some(remote)) = (self.synced.get(&id), self.remote.get(&id)) else { return false };
         let Some(node) = self.node_of(id).and_then(|node| self.nodes.get(&node)) else { return true };
-        let Some(here) = self.place_of(node) else { return false };
-        here != base.place
+        // Without a place it is in a directory that is new.
+        self.place_of(node).is_none_or(|here| here != base.place)
             && remote.place_time <= base.place_time
             && !self.revert.contains(&id)
-            && self.is_live_directory(here.parent)
+            && self.will_be_directory(node.parent)
+    }
+
+    /// Whether a directory here is one on the server, or this device is about to make it one there: it is new, or was
+    /// something else, and nothing stands in its way as far as is known.
+    fn will_be_directory(&self, mut at: NodeId) -> bool {
+        while at != NodeId::TOP {
+            let Some(it) = self.nodes.get(&at).filter(|it| it.value == Some(Value::Directory)) else { return false };
+            if let Some(id) = it.entry {
+                let changes = self.synced.get(&id).zip(self.remote.get(&id)).is_some_and(|(base, remote)| {
+                    !remote.dead && remote.content_time <= base.content_time && !self.conflicts.contains_key(&id)
+                });
+                return changes || self.is_live_directory(id);
+            }
+            let taken = self.place_of(it).and_then(|place| self.remote_at(&place));
+            if it.parent == NodeId::STAGE || taken.is_some() {
+                return false;
+            }
+            at = it.parent;
+        }
+        true
     }
 
     /// Whether something below a directory that was deleted elsewhere is this device's own: new here, or moved here by
