@@ -486,7 +486,9 @@ impl Trees {
     /// something else, and nothing stands in its way as far as is known.
     fn will_be_directory(&self, mut at: NodeId) -> bool {
         while at != NodeId::TOP {
-            let Some(it) = self.nodes.get(&at).filter(|it| it.value == Some(Value::Directory)) else { return false };
+            // What is parked is on its way to where the server has it.
+            let here = self.nodes.get(&at).filter(|it| at != NodeId::STAGE && it.value == Some(Value::Directory));
+            let Some(it) = here else { return false };
             if let Some(id) = it.entry {
                 let changes = self.synced.get(&id).zip(self.remote.get(&id)).is_some_and(|(base, remote)| {
                     !remote.dead && remote.content_time <= base.content_time && !self.conflicts.contains_key(&id)
@@ -494,7 +496,7 @@ impl Trees {
                 return changes || self.is_live_directory(id);
             }
             let taken = self.place_of(it).and_then(|place| self.remote_at(&place));
-            if it.parent == NodeId::STAGE || taken.is_some() {
+            if taken.is_some() {
                 return false;
             }
             at = it.parent;
