@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quics_proto::common::v1 as common;
 use quics_proto::history::v1 as history;
 use quics_proto::{Malformed, mtime, timestamp};
-use quics_types::{Cursor, EntryId, GroupId, Name, WallTime, limits};
+use quics_types::{Cursor, DeviceId, EntryId, GroupId, Name, WallTime, limits};
 
 use crate::Error;
 use crate::db::records::{Cause, Root};
@@ -73,6 +73,12 @@ pub(crate) fn moment(moment: Option<history::Moment>) -> Result<Option<Moment>, 
     })
 }
 
+/// A device's id from a message.
+pub(crate) fn device(id: &[u8]) -> Result<DeviceId, Error> {
+    Ok(DeviceId::from_slice(id).map_err(Malformed::from)?)
+}
+
+/// A group's id from a message.
 pub(crate) fn group(id: &[u8]) -> Result<GroupId, Error> {
     Ok(GroupId::from_slice(id).map_err(Malformed::from)?)
 }

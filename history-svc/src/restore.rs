@@ -59,6 +59,9 @@ pub(crate) fn plan(
             Target::moment(view, &subject, moment, from, now)?
         }
         history::restore_plan::What::UndoGroupId(id) => Target::undo(view, encode::group(&id)?, from)?,
+        history::restore_plan::What::Burst(history::Burst { device_id, since_seq }) => {
+            Target::burst(view, encode::device(&device_id)?, since_seq, from)?
+        }
     };
     let chosen = choose::choose(view, &target, from, &request.only)?;
     let mut tree = target::Between { view, from, target: &target, known: &chosen.looked };

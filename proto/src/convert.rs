@@ -288,6 +288,9 @@ impl TryFrom<sync::Change> for Change {
     }
 }
 
+/// What holds a change, in words.
+const BRAKE: &str = "brake";
+
 macro_rules! refusals {
     ($($name:ident),*) => {
         impl From<Refusal> for sync::Refusal {
@@ -328,7 +331,8 @@ refusals!(
     Locked,
     Malformed,
     Crowded,
-    ContentGone
+    ContentGone,
+    TakenBack
 );
 
 impl sync::verdict::Outcome {
@@ -352,7 +356,7 @@ impl sync::verdict::Outcome {
                 entry_id: bytes::Bytes::copy_from_slice(id.as_bytes()),
                 revision: *revision,
             }),
-            Verdict::Held { by } => Self::Held(sync::Held { by: by.clone() }),
+            Verdict::Held { seq } => Self::Held(sync::Held { by: BRAKE.to_owned(), seq: *seq }),
             Verdict::Withdrawn => Self::Withdrawn(sync::Withdrawn {}),
             Verdict::Refused(why) => Self::Refused(sync::Refused { reason: sync::Refusal::from(*why) as i32 }),
         }
@@ -382,7 +386,7 @@ impl TryFrom<sync::verdict::Outcome> for Verdict {
             Outcome::Conflict(conflict) => {
                 Verdict::Conflict { id: EntryId::from_slice(&conflict.entry_id)?, revision: conflict.revision }
             }
-            Outcome::Held(held) => Verdict::Held { by: held.by },
+            Outcome::Held(held) => Verdict::Held { seq: held.seq },
             Outcome::Withdrawn(_) => Verdict::Withdrawn,
             Outcome::Refused(refused) => Verdict::Refused(need(refusal(refused.reason)?, "the refusal's reason")?),
             Outcome::Fenced(_) => return Err(Malformed::Range("the verdict")),

@@ -16,7 +16,9 @@
 //! | `u` root resolution entry | what it did about one entry |
 //! | `t` root seq | the resolution whose last commit this is: the order of the resolutions |
 //! | `s` root | the root's settings, where they were set |
-//! | `f` root seq kind | which entry's row (0) or conflict (1) changed last in this commit, or that the settings (2) did: the feed |
+//! | `j` root | the root's brakes, where there are any |
+//! | `x` root device entry | a change of an entry by a device that a brake holds |
+//! | `f` root seq kind | which entry's row (0) or conflict (1) changed last in this commit, or that the settings (2) or brakes (3) did: the feed |
 //! | `i` root device | the newest incarnation of the device's agent |
 //! | `v` root device incarnation seq | a verdict with its proposal |
 //! | `k` root device | the cursor up to which the device has acknowledged the feed |
@@ -32,6 +34,7 @@
 //! | `A` | the position up to which the outbox was applied and removed |
 
 pub(crate) mod answers;
+pub(crate) mod brakes;
 pub(crate) mod groups;
 pub(crate) mod keys;
 pub(crate) mod records;

@@ -192,6 +192,12 @@ async fn snapshotting(
         let record = sync::ChangeRecord { seq: start.cursor.seq, change, inline_content: None };
         send(Message::Rows(sync::SnapshotRows { records: vec![record] })).await?;
     }
+    let brakes = service.ledger.brakes(root)?;
+    if brakes.seq > 0 {
+        let change = Some(sync::change_record::Change::Brakes(encode::root_brakes(&brakes)));
+        let record = sync::ChangeRecord { seq: brakes.seq, change, inline_content: None };
+        send(Message::Rows(sync::SnapshotRows { records: vec![record] })).await?;
+    }
     let digest = bytes::Bytes::copy_from_slice(digest.as_bytes());
     send(Message::Finish(sync::SnapshotFinish { count, digest, cursor: Some(start.cursor.into()) })).await
 }

@@ -8,8 +8,10 @@ use quics_types::{Cursor, DeviceId, Digest, EntryId, Epoch, Mtime, ResolutionId,
 
 use crate::db::answers::{Chosen, News, Resolution, ResolutionEntry, Settled};
 use crate::db::groups::{GroupEntry, Stage};
-use crate::ledger::{self, Change, Continuity, Level, Told};
-use crate::{Cause, ConflictEntry, Entry, Error, Event, EventPosition, VerdictEntry, WallTime};
+use crate::ledger::{self, Change, Continuity, HeldChange, Level, Told};
+use crate::{
+    Brake, BrakeStage, Brakes, Cause, ConflictEntry, Entry, Error, Event, EventPosition, VerdictEntry, WallTime,
+};
 
 pub(crate) fn digest(digest: &Digest) -> Bytes {
     Bytes::copy_from_slice(digest.as_bytes())
@@ -162,8 +164,47 @@ pub(crate) fn told(told: &Told) -> sync::ChangeRecord {
             (Message::ConflictClosed(closed), None)
         }
         Change::Settings(settings) => (Message::Settings(settings.into()), None),
+        Change::Brakes(brakes) => (Message::Brakes(root_brakes(brakes)), None),
     };
     sync::ChangeRecord { seq: told.seq, change: Some(change), inline_content }
+}
+
+/// The brakes of a root.
+pub(crate) fn root_brakes(brakes: &Brakes) -> sync::RootBrakes {
+    sync::RootBrakes { share_percent: brakes.share, brakes: brakes.brakes.iter().map(brake).collect() }
+}
+
+/// A brake.
+pub(crate) fn brake(brake: &Brake) -> sync::Brake {
+    let stage = match brake.stage {
+        BrakeStage::On => sync::BrakeStage::On,
+        BrakeStage::Released => sync::BrakeStage::Released,
+        BrakeStage::TakenBack => sync::BrakeStage::TakenBack,
+    };
+    let decided_by = if brake.stage == BrakeStage::On { Bytes::new() } else { device_id(brake.by) };
+    sync::Brake {
+        device_id: device_id(brake.device),
+        since_seq: brake.since,
+        braked_at: moment(brake.at),
+        changed: brake.changed,
+        entries: brake.of,
+        stage: stage as i32,
+        decided_by,
+    }
+}
+
+/// A held change.
+pub(crate) fn held(change: &HeldChange) -> sync::HeldChange {
+    use sync::held_change::What;
+    use sync::proposal::Change as Proposed;
+    let what = match (&change.held.proposal).into() {
+        Proposed::Create(create) => Some(What::Create(create)),
+        Proposed::Delete(delete) => Some(What::Delete(delete)),
+        Proposed::Update(change) => Some(What::Change(change)),
+        // Never held.
+        Proposed::Withdraw(_) => None,
+    };
+    sync::HeldChange { id: entry_id(change.id), path: change.path.clone(), held_at: moment(change.held.at), what }
 }
 
 /// Where a root is.

@@ -62,6 +62,9 @@ pub enum Error {
     /// A change of settings was made from others than those that are there.
     #[error("the settings have changed meanwhile")]
     SettingsChanged,
+    /// A brake was decided on otherwise.
+    #[error("somebody has decided otherwise about this brake")]
+    BrakeDecided,
     /// The disk has come to its reserve.
     #[error("the server's disk is full")]
     NoSpace,
@@ -139,7 +142,7 @@ impl Domain for Error {
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
             Error::NotFound(_) => Code::NotFound,
-            Error::SettingsChanged | Error::Replaced => Code::Aborted,
+            Error::SettingsChanged | Error::BrakeDecided | Error::Replaced => Code::Aborted,
             // Only a caller who answers much at once can make one.
             Error::Meta(MetaError::TooLarge { .. }) => Code::InvalidArgument,
             Error::Cut => Code::Cancelled,

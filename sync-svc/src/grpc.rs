@@ -1,6 +1,7 @@
 //! The service's calls: who calls, what is asked, and errors as statuses.
 
 pub(crate) mod admin;
+mod brakes;
 mod conflicts;
 pub(crate) mod relay;
 
@@ -25,6 +26,8 @@ use crate::{Error, download, encode, push, upload, watch};
 const WAITING: usize = 2;
 /// Verdicts that wait for their reader; they are small.
 const VERDICTS: usize = 256;
+/// Conflicts, resolutions or held changes of one page.
+const PAGE: usize = 256;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -56,6 +59,17 @@ impl Grpc {
 
 fn refuse<E: Into<Error>>(error: E) -> Status {
     status(&error.into())
+}
+
+fn malformed(error: impl Into<Malformed>) -> Status {
+    refuse::<Malformed>(error.into())
+}
+
+fn page_size(asked: u32) -> usize {
+    match asked as usize {
+        0 => PAGE,
+        asked => asked.min(PAGE),
+    }
 }
 
 fn root_of(id: &[u8]) -> Result<RootId, Status> {
@@ -203,5 +217,33 @@ impl SyncService for Grpc {
         request: Request<sync::SetSettingsRequest>,
     ) -> Result<Response<sync::SetSettingsResponse>, Status> {
         self.change_settings(request).await
+    }
+
+    async fn list_brakes(
+        &self,
+        request: Request<sync::ListBrakesRequest>,
+    ) -> Result<Response<sync::ListBrakesResponse>, Status> {
+        self.brakes(request).await
+    }
+
+    async fn list_held(
+        &self,
+        request: Request<sync::ListHeldRequest>,
+    ) -> Result<Response<sync::ListHeldResponse>, Status> {
+        self.held(request).await
+    }
+
+    async fn decide_brake(
+        &self,
+        request: Request<sync::DecideBrakeRequest>,
+    ) -> Result<Response<sync::DecideBrakeResponse>, Status> {
+        self.decide(request).await
+    }
+
+    async fn set_brake(
+        &self,
+        request: Request<sync::SetBrakeRequest>,
+    ) -> Result<Response<sync::SetBrakeResponse>, Status> {
+        self.configure_brake(request).await
     }
 }

@@ -27,6 +27,7 @@
 //! chunks yet: leases and the outbox are kept so that it can.
 
 mod access;
+mod brake;
 mod config;
 mod contents;
 mod db;
@@ -53,6 +54,7 @@ pub use access::Access;
 pub use config::Config;
 pub use contents::{Contents, Mover, Presence};
 pub use db::answers::{Chosen, News, Resolution, ResolutionEntry, Settled};
+pub use db::brakes::{Brake, BrakeStage, Brakes, HeldEntry};
 pub use db::groups::{GroupChange, GroupEntry, Stage};
 pub use db::records::{Cause, ConflictEntry, Entry, Event, EventPosition, VerdictEntry};
 pub use error::{Error, RunError};

@@ -52,6 +52,8 @@ struct Shown {
     after: u64,
     /// Up to this moment reminders were sent.
     reminded: WallTime,
+    /// The commit of the brakes that were told last.
+    brakes: u64,
 }
 
 impl Prompt {
@@ -93,8 +95,26 @@ impl Prompt {
         // First the seat, then the level, then what is open: no change falls between them.
         self.seat.enter(root);
         let after = service.ledger.level(root)?.cursor.seq;
-        self.roots.insert(root, Shown { after, reminded: service.now() });
+        self.roots.insert(root, Shown { after, reminded: service.now(), brakes: 0 });
+        self.tell_brakes(root).await?;
         self.each_open(root, |_| true, sync::PromptNews::Open).await
+    }
+
+    /// Tells of the brakes of a root, where they are others than were told, to owners and to those whose devices they are on.
+    async fn tell_brakes(&mut self, root: RootId) -> Result<(), Error> {
+        let brakes = self.service.ledger.brakes(root)?;
+        let Some(shown) = self.roots.get_mut(&root) else { return Ok(()) };
+        if std::mem::replace(&mut shown.brakes, brakes.seq) == brakes.seq {
+            return Ok(());
+        }
+        let guard = self.service.guard(self.caller);
+        let whose: Vec<DeviceId> = brakes.brakes.iter().map(|brake| brake.device).collect();
+        let concerned =
+            guard.role(root).is_ok_and(|role| role == quics_types::Role::Owner) || guard.is_involved(&whose);
+        // Those whom the last ones did not concern have nothing to forget.
+        let told = if concerned { brakes.brakes.iter().map(encode::brake).collect() } else { Vec::new() };
+        let prompt = sync::BrakePrompt { root_id: encode::root_id(root), brakes: told };
+        self.send(Message::Brakes(prompt)).await
     }
 
     /// Shows the open conflicts of a root that are chosen.
@@ -166,6 +186,7 @@ impl Prompt {
             self.each_open(root, due, sync::PromptNews::Reminder).await?;
         }
         if news.committed {
+            self.tell_brakes(root).await?;
             let page = self.service.blocking(move |service| service.ledger.conflict_news(root, after)).await?;
             for (id, entry) in &page.conflicts {
                 if !self.show(root, *id, entry, encode::news(entry.news)).await? {

@@ -13,12 +13,12 @@ use quics_kit::telemetry::journey::{self, Stage};
 use quics_proto::sync::v1 as sync;
 use quics_proto::{Malformed, sync::v1::push_request::Message};
 use quics_reconcile::{Proposal, Refusal, Value};
-use quics_types::{DeviceId, Role};
+use quics_types::{DeviceId, Role, RootId};
 use tokio::sync::mpsc;
 
-use crate::ledger::{Answer, Given, Judged, Request, Resumed, Unrecorded};
+use crate::ledger::{Answer, Given, HeldChange, Judged, Request, Resumed, Unrecorded};
 use crate::metrics::add;
-use crate::{Error, encode, service::Service};
+use crate::{BrakeStage, Error, encode, service::Service};
 
 /// Proposals of one stream that may be in flight.
 const IN_FLIGHT: usize = 1024;
@@ -207,8 +207,50 @@ impl Push {
                 self.send(response(sync::push_response::Message::Verdict(verdict))).await?;
             }
         }
+        self.tell_held(root, &resume).await?;
         let resumed = sync::Resumed { root_id: resume.root_id, incarnation: resume.incarnation };
         self.send(response(sync::push_response::Message::Resumed(resumed))).await
+    }
+}
+
+/// Held changes that are told at a time.
+const HELD: usize = 256;
+
+impl Push {
+    /// Tells an incarnation what is held of its predecessors.
+    async fn tell_held(&mut self, root: RootId, resume: &sync::Resume) -> Result<(), Error> {
+        let (device, mut after) = (self.device, None);
+        loop {
+            let read = move |service: &Service| {
+                let on = service.ledger.brakes(root)?.on(device).is_some_and(|brake| brake.stage == BrakeStage::On);
+                Ok((service.ledger.held(root, device, after, HELD)?, on))
+            };
+            let (page, on) = self.service.clone().blocking(read).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            for HeldChange { held, .. } in page {
+                let (incarnation, seq) = held.order;
+                if incarnation == resume.incarnation {
+                    continue;
+                }
+                let proposal = sync::Proposal {
+                    root_id: resume.root_id.clone(),
+                    incarnation,
+                    seq,
+                    change: Some((&held.proposal).into()),
+                    ..Default::default()
+                };
+                let told = quics_reconcile::Verdict::Held { seq: if on { held.seq } else { 0 } };
+                let verdict = sync::Verdict {
+                    root_id: resume.root_id.clone(),
+                    incarnation,
+                    seq,
+                    outcome: Some(sync::verdict::Outcome::from_domain(&told, self.service.ledger.cursor(0))),
+                    proposal: Some(proposal),
+                };
+                self.send(response(sync::push_response::Message::Verdict(verdict))).await?;
+            }
+        }
     }
 }
 

@@ -119,6 +119,7 @@ pub(crate) async fn tidy_once(service: &Arc<Service>, tended: &mut WallTime) -> 
             None => break,
         }
     }
+    service.ledger.forget_bursts(service.now());
     for root in service.access.roots() {
         let attached = service.access.attached(root);
         for _ in 0..STEPS {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quics_proto::Malformed;
 use quics_proto::sync::v1 as sync;
 use quics_reconcile::{Conflict, Proposal, Verdict};
-use quics_types::{Cursor, EntryId, LeaseId, RootId};
+use quics_types::{Cursor, DeviceId, EntryId, LeaseId, RootId};
 
 use crate::engine::{Event, Record};
 
@@ -107,8 +107,15 @@ pub(crate) fn record(message: sync::ChangeRecord) -> Result<Option<Record>, Malf
             let (id, settled) = (EntryId::from_slice(&closed.entry_id)?, settled(closed.resolution)?);
             Record::Closed { id, settled, row: closed.row.map(TryInto::try_into).transpose()? }
         }
+        Change::Brakes(brakes) => Record::Brakes { seq: message.seq, on: braked(&brakes.brakes)? },
         Change::Settings(_) => return Ok(None),
     }))
+}
+
+/// The devices whose changes are held.
+fn braked(brakes: &[sync::Brake]) -> Result<Vec<DeviceId>, Malformed> {
+    let on = brakes.iter().filter(|brake| brake.stage() == sync::BrakeStage::On);
+    Ok(on.map(|brake| DeviceId::from_slice(&brake.device_id)).collect::<Result<_, _>>()?)
 }
 
 /// What the last answer settled; nothing if there was none.

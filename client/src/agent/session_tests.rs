@@ -147,6 +147,25 @@ impl SyncService for Fake {
     ) -> Result<Response<sync::SetSettingsResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn list_brakes(
+        &self,
+        _: Request<sync::ListBrakesRequest>,
+    ) -> Result<Response<sync::ListBrakesResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn list_held(&self, _: Request<sync::ListHeldRequest>) -> Result<Response<sync::ListHeldResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn decide_brake(
+        &self,
+        _: Request<sync::DecideBrakeRequest>,
+    ) -> Result<Response<sync::DecideBrakeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+    async fn set_brake(&self, _: Request<sync::SetBrakeRequest>) -> Result<Response<sync::SetBrakeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 fn root(number: u8) -> RootId {

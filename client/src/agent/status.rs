@@ -70,6 +70,7 @@ impl Core {
             incoming_bytes: view.incoming.1,
             open_conflicts: view.conflicts,
             hold,
+            braked_devices: self.desk.braked.borrow().get(&root.id).cloned().unwrap_or_default(),
             problems,
             problem_count: view.problem_count + u64::from(limited),
             progress: Some(api::Progress {

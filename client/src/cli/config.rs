@@ -1,6 +1,8 @@
 //! `quics config`
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
@@ -9,10 +11,12 @@ use quics_proto::sync::v1::{Answerers, MergePolicy, RootSettings};
 use serde::Serialize;
 
 use super::failure::DONE;
+use super::history::Place;
+use super::hold::Sync;
 use super::{Context, Failure, context, output};
 use crate::api;
 
-/// Show or change how a root deals with conflicts
+/// Show or change how a root deals with conflicts, and with devices that destroy much
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The settings hold for everybody who has the root; owners change them.
@@ -21,6 +25,7 @@ The settings hold for everybody who has the root; owners change them.
   answerers=writers|involved|owners
   reminder-hours=N                 0: no reminders
   both-after-days=N                keep both sides of what nobody answered in so many days; 0: never
+  brake=N%|off                     brake a device that destroys so much of the root in ten minutes
 
 Examples:
   quics config ~/Documents
@@ -37,6 +42,9 @@ pub(super) struct Config {
     json: bool,
 }
 
+/// A share above everything.
+const OFF: u32 = 101;
+
 #[derive(Serialize)]
 struct SettingsJson {
     root: String,
@@ -45,6 +53,7 @@ struct SettingsJson {
     answerers: &'static str,
     reminder_hours: u32,
     both_after_days: u32,
+    brake: String,
 }
 
 impl Config {
@@ -53,14 +62,22 @@ impl Config {
         let path = find(&mut agent, &self.root).await?;
         let got = agent.get_settings(GetSettingsRequest { path: path.clone() }).await?.into_inner();
         let mut settings = got.settings.unwrap_or_default();
-        for change in &self.changes {
+        let (brakes, changes): (Vec<&String>, Vec<&String>) =
+            self.changes.iter().partition(|change| change.starts_with("brake="));
+        let brake = brakes.last().map(|change| share(change)).transpose().map_err(Failure::usage)?;
+        for change in &changes {
             set(&mut settings, change).map_err(Failure::usage)?;
         }
-        if !self.changes.is_empty() {
+        let root = Place::find(context, Path::new(OsStr::from_bytes(&path)))?.root;
+        let mut sync = Sync::new(context)?;
+        if let Some(share) = brake {
+            sync.set_share(&root, share).await?;
+        }
+        if !changes.is_empty() {
             let changed = agent.set_settings(SetSettingsRequest { path, settings: Some(settings) }).await?;
             settings = changed.into_inner().settings.unwrap_or_default();
         }
-        let shown = read(got.root_name, &settings);
+        let shown = read(got.root_name, &settings, sync.share(&root).await?);
         if self.json {
             output::json(&shown)?;
             return Ok(DONE);
@@ -69,12 +86,13 @@ impl Config {
         output::line(format_args!("answerers={}", shown.answerers))?;
         output::line(format_args!("reminder-hours={}", shown.reminder_hours))?;
         output::line(format_args!("both-after-days={}", shown.both_after_days))?;
+        output::line(format_args!("brake={}", shown.brake))?;
         Ok(DONE)
     }
 }
 
 /// The directory of a root that is named, or a path as it is.
-async fn find(agent: &mut api::Client, root: &std::path::Path) -> Result<Bytes, Failure> {
+async fn find(agent: &mut api::Client, root: &Path) -> Result<Bytes, Failure> {
     let status = agent.get_status(GetStatusRequest {}).await?.into_inner().status.unwrap_or_default();
     let named = status.roots.iter().find(|it| Some(it.name.as_str()) == root.to_str());
     match named {
@@ -110,12 +128,26 @@ fn set(settings: &mut RootSettings, change: &str) -> Result<(), String> {
         }
         "reminder-hours" => settings.reminder_hours = number()?,
         "both-after-days" => settings.both_after_days = number()?,
-        _ => return Err(one_of("merge=, answerers=, reminder-hours=, both-after-days=")),
+        _ => return Err(one_of("merge=, answerers=, reminder-hours=, both-after-days=, brake=")),
     }
     Ok(())
 }
 
-fn read(root: String, settings: &RootSettings) -> SettingsJson {
+/// The share of a root that a brake's setting names, in percent.
+///
+/// # Errors
+/// One sentence.
+fn share(change: &str) -> Result<u32, String> {
+    let value = change.trim_start_matches("brake=");
+    let percent = value.strip_suffix('%').unwrap_or(value).parse().ok().filter(|percent| (1..=100).contains(percent));
+    match percent {
+        Some(percent) => Ok(percent),
+        None if value == "off" => Ok(OFF),
+        None => Err(format!("\"{}\": it is a number of percent from 1 to 100, or off", crate::text::line(change))),
+    }
+}
+
+fn read(root: String, settings: &RootSettings, share: u32) -> SettingsJson {
     SettingsJson {
         root,
         revision: settings.revision,
@@ -130,6 +162,11 @@ fn read(root: String, settings: &RootSettings) -> SettingsJson {
         },
         reminder_hours: settings.reminder_hours,
         both_after_days: settings.both_after_days,
+        brake: match share {
+            0 => format!("{}%", quics_reconcile::brake::SHARE),
+            1..=100 => format!("{share}%"),
+            _ => "off".to_owned(),
+        },
     }
 }
 

@@ -218,6 +218,9 @@ fn page(status: &AgentStatus) -> String {
         if !root.hold.is_empty() {
             say(format!("  {}", line(&root.hold)));
         }
+        for device in &root.braked_devices {
+            say(format!("  {} has changed or deleted unusually much and is braked: see `quics hold`", line(device)));
+        }
         if root.open_conflicts > 0 {
             say(format!("  {}: see `quics conflicts`", crate::text::count(root.open_conflicts, "open conflict")));
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quics_reconcile::{Conflict, Proposal, Row, Verdict};
-use quics_types::{Cursor, Digest, EntryId, Name, Role};
+use quics_types::{Cursor, DeviceId, Digest, EntryId, Name, Role};
 
 use crate::folder::{RelPath, Spot, Stat};
 
@@ -122,6 +122,13 @@ pub enum Record {
         settled: Conflict,
         /// The entry's row after it.
         row: Option<Row>,
+    },
+    /// The devices that are braked have changed.
+    Brakes {
+        /// The commit.
+        seq: u64,
+        /// Those whose changes are held.
+        on: Vec<DeviceId>,
     },
 }
 

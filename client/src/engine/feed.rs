@@ -29,8 +29,9 @@ impl Engine {
         }
     }
 
-    fn take_record(&mut self, record: Record) -> EntryId {
-        match record {
+    /// Takes a record; names its entry.
+    fn take_record(&mut self, record: Record) -> Option<EntryId> {
+        Some(match record {
             Record::Row { row, inline } => {
                 let id = row.id;
                 if let (Some((content, _)), Some(bytes), false) = (row.value.content(), inline, row.dead) {
@@ -50,7 +51,13 @@ impl Engine {
                 self.trees.receive_closed(id, settled, row);
                 id
             }
-        }
+            Record::Brakes { seq, on } => {
+                if !on.contains(&self.config.device) {
+                    self.trees.brake_over(seq);
+                }
+                return None;
+            }
+        })
     }
 
     pub(super) fn changes(&mut self, records: Vec<Record>, cursor: Cursor) {
@@ -96,8 +103,8 @@ impl Engine {
 
     pub(super) fn snapshot(&mut self, records: Vec<Record>, finish: Option<Cursor>) {
         for record in records {
-            let id = self.take_record(record);
-            self.arrived.insert(id);
+            let entry = self.take_record(record);
+            self.arrived.extend(entry);
         }
         let Some(cursor) = finish else { return };
         // What the server has not got any more and never told about.

@@ -225,8 +225,10 @@ impl Engine {
     pub(super) fn verdict(&mut self, incarnation: u64, seq: u64, proposal: Option<Proposal>, verdict: Verdict) {
         if incarnation != self.flights.incarnation {
             // What an earlier incarnation was told and did not record.
+            // What is held was told to it, and is told anew as long as it is.
             if let Some(proposal) = proposal
-                && !(incarnation == self.flights.before.0 && seq <= self.flights.before.1)
+                && (matches!(verdict, Verdict::Held { .. })
+                    || !(incarnation == self.flights.before.0 && seq <= self.flights.before.1))
             {
                 self.take((incarnation, seq), &proposal, &verdict, None, None);
             }
@@ -257,7 +259,6 @@ impl Engine {
                 }
             }
             Verdict::Refused(why) => self.refused(flight.subject, *why),
-            Verdict::Held { by } => self.held(flight.subject, by),
             _ => {}
         }
     }
@@ -299,11 +300,6 @@ impl Engine {
         }
         // Otherwise what made the server refuse is on its way with the feed.
         self.rest(subject, if waits { AGAIN } else { Duration::from_millis(50) });
-    }
-
-    fn held(&mut self, subject: Subject, by: &str) {
-        tracing::info!(by, "a change waits for a person");
-        self.trees.wait(subject);
     }
 
     /// The server lacks contents of a proposal: they are read once more and sent again.

@@ -84,7 +84,11 @@ impl Engine {
             && !self.trees.has_subjects();
         let live = self.trees.live_remote();
         Status {
-            in_sync: idle && self.may_act() && self.look.scanned() && self.hold.current().is_none(),
+            in_sync: idle
+                && self.may_act()
+                && self.look.scanned()
+                && self.hold.current().is_none()
+                && self.trees.held() == 0,
             scanning: self.look.scanning(),
             connected: self.link == Link::Up && self.level,
             paused: self.paused,
@@ -93,7 +97,7 @@ impl Engine {
             unsettled: self.trees.unsettled() as u64,
             incoming: live.saturating_sub(synced) as u64,
             conflicts: self.trees.conflicts().count() as u64,
-            hold: self.hold.current().map(ToString::to_string),
+            hold: self.hold.current().map(ToString::to_string).or_else(|| self.braked()),
             failure: self.failure(),
             problems: self.problems.iter().take(LISTED).map(|(path, why)| (path.clone(), why.clone())).collect(),
             problem_count: self.problems.len() as u64,
@@ -104,6 +108,18 @@ impl Engine {
             },
             cursor: self.cursor,
         }
+    }
+
+    /// What to say where the server holds changes of this device.
+    fn braked(&self) -> Option<String> {
+        let held = self.trees.held();
+        let changes = crate::text::count(held as u64, "change");
+        (held > 0).then(|| {
+            format!(
+                "this device has changed or deleted unusually much: the server holds {changes} of it until an owner of \
+                 the root has decided (`quics hold`)"
+            )
+        })
     }
 
     /// The open conflicts, each with the path where its entry is or would be, and its row.
@@ -180,6 +196,12 @@ impl Engine {
         }
         if let Some(hold) = self.hold.current() {
             return hold.to_string();
+        }
+        let place =
+            self.resolve(path).and_then(|(parent, name)| Some(Place { parent: self.trees.node(parent)?.entry?, name }));
+        if self.trees.is_held(entry, place.as_ref()) {
+            return "the server holds this device's change until an owner of the root has decided (`quics hold`)"
+                .to_owned();
         }
         if self.paused {
             return "syncing is paused: `quics resume` lets it go on".to_owned();

@@ -215,6 +215,18 @@ impl SyncService for Server {
     async fn set_settings(&self, _: Request<SetSettingsRequest>) -> Result<Response<SetSettingsResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn list_brakes(&self, _: Request<ListBrakesRequest>) -> Result<Response<ListBrakesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn list_held(&self, _: Request<ListHeldRequest>) -> Result<Response<ListHeldResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn decide_brake(&self, _: Request<DecideBrakeRequest>) -> Result<Response<DecideBrakeResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn set_brake(&self, _: Request<SetBrakeRequest>) -> Result<Response<SetBrakeResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 /// A device: a folder with its transfer to the server.

@@ -147,7 +147,7 @@ impl Side for Real {
             Change::Closed(id, it, row) => {
                 Some(Record::Closed { id, settled: settled(&it), row: row.map(|entry| entry.row) })
             }
-            Change::Settings(_) => None,
+            Change::Settings(_) | Change::Brakes(_) => None,
         };
         page.changes.into_iter().filter_map(|told| record(told.change)).collect()
     }

@@ -158,9 +158,7 @@ impl<V: View, T: Fn(Option<DeviceId>) -> String, F: FnMut() -> EntryId> Desk<'_,
         if self.view.has_children(row.id)? {
             return Ok(Err(Unanswered::NotEmpty));
         }
-        let mut row = Row { dead: true, ..row.clone() };
-        row.stamp(true, true, true);
-        self.rows.push(row);
+        self.rows.push(row.clone().deleted());
         Ok(Ok(()))
     }
 

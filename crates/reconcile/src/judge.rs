@@ -178,7 +178,7 @@ impl<V: View> Judge<'_, V> {
     }
 
     fn delete(&self, id: EntryId, base_time: LogicalTime, base: &Value) -> Result<Judgement, V::Error> {
-        let Some(mut row) = self.known(id)? else { return Ok(Judgement::refused(Refusal::Unknown)) };
+        let Some(row) = self.known(id)? else { return Ok(Judgement::refused(Refusal::Unknown)) };
         if row.dead {
             let conflict = self.without(id, CandidateRole::Own)?;
             return Ok(Judgement { verdict: Verdict::Current(row), row: None, conflict });
@@ -192,8 +192,7 @@ impl<V: View> Judge<'_, V> {
             let base = Some(base.clone());
             return self.candidate(id, CandidateRole::Own, CandidateState::Delete, row.mtime, row.mode, base);
         }
-        row.dead = true;
-        row.stamp(true, true, true);
+        let row = row.deleted();
         let conflict = self.without(id, CandidateRole::Own)?;
         let accepted = Accepted { row: row.clone(), content: true, place: true, attributes: true, refused: None };
         Ok(Judgement { verdict: Verdict::Accepted(accepted), row: Some(row), conflict })

@@ -122,6 +122,7 @@ impl Trees {
                 Proposal::Withdraw { .. } => drop(self.set_remote(row.clone())),
             },
             Verdict::Conflict { id, revision } => self.provisional(*id, *revision, order, proposal),
+            Verdict::Refused(Refusal::TakenBack) => self.take_back(order, proposal),
             Verdict::Refused(why) => {
                 if let Proposal::Change(Change { place: Some(_), .. }) = proposal
                     && *why != Refusal::ParentGone
@@ -130,10 +131,28 @@ impl Trees {
                 }
             }
             Verdict::Withdrawn => self.drop_candidate(id, CandidateRole::New),
-            Verdict::Missing(_) | Verdict::Held { .. } => {}
+            Verdict::Held { seq } => self.held.keep(*seq, proposal),
+            Verdict::Missing(_) => {}
+        }
+        if !matches!(verdict, Verdict::Missing(_) | Verdict::Held { .. }) {
+            self.held.done(proposal);
         }
         self.bind();
         at_once
+    }
+
+    /// What this device did lost, and is undone as if an answer had settled it.
+    fn take_back(&mut self, order: (u64, u64), proposal: &Proposal) {
+        let state = match proposal {
+            Proposal::Delete { .. } => Some(CandidateState::Delete),
+            _ => proposal.value().cloned().map(CandidateState::Value),
+        };
+        if let Some(state) = state {
+            self.set_settled(proposal.id(), CandidateRole::Own, Some(Settled { state, order }));
+        }
+        if matches!(proposal, Proposal::Change(Change { place: Some(_), .. })) {
+            self.set_revert(proposal.id(), true);
+        }
     }
 
     fn take_create(

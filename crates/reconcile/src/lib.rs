@@ -14,10 +14,12 @@
 
 mod answer;
 mod bind;
+pub mod brake;
 mod conflict;
 mod depth;
 mod digest;
 mod group;
+mod held;
 mod judge;
 mod learn;
 mod names;

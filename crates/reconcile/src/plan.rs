@@ -179,6 +179,7 @@ impl Trees {
             Subject::Entry(id) => self.plan_entry(id),
             Subject::Node(id) => self.plan_new(id),
         };
+        let next = if self.held.is_empty() { next } else { self.beside_held(subject, next) };
         match next {
             Next::Do(step) => Some(step),
             Next::Rest => None,
@@ -186,6 +187,20 @@ impl Trees {
                 self.wait(subject);
                 None
             }
+        }
+    }
+
+    /// What the server keeps is not proposed again, and is taken back when the device has gone back from it. It rests: there
+    /// may be very many, and what ends the waiting says so.
+    fn beside_held(&self, subject: Subject, next: Next) -> Next {
+        match (subject, next) {
+            (_, Next::Do(Step::Propose { proposal, .. })) if self.held.waits(&proposal) => Next::Rest,
+            (Subject::Entry(id), Next::Rest) => match self.held.of(id) {
+                Some(Proposal::Create { place, .. }) if self.node_at(place).is_some() => Next::Rest,
+                Some(_) => Next::Do(Step::Propose { proposal: Box::new(Proposal::Withdraw { id }), node: None }),
+                None => Next::Rest,
+            },
+            (_, next) => next,
         }
     }
 

@@ -145,10 +145,10 @@ pub enum Verdict {
         /// The conflict's revision with this candidate in it.
         revision: u64,
     },
-    /// The change is kept and waits for a person.
+    /// The change is kept and waits for an owner: the device is braked.
     Held {
-        /// What holds it.
-        by: String,
+        /// The root's last commit when it was held: the end of the brake has a higher number. 0: the brake is over.
+        seq: u64,
     },
     /// A candidate was taken back.
     Withdrawn,
@@ -188,6 +188,8 @@ pub enum Refusal {
     Crowded,
     /// Its content is not kept any more.
     ContentGone,
+    /// It was held, and an owner has taken it back.
+    TakenBack,
     /// Reserved.
     Locked,
     /// The proposal is not well formed.
@@ -211,6 +213,7 @@ impl std::fmt::Display for Refusal {
             Refusal::TooDeep => "it lies too deep",
             Refusal::Crowded => "its conflict has as many sides as it can have",
             Refusal::ContentGone => "its content is not kept any more",
+            Refusal::TakenBack => "an owner has taken it back",
             Refusal::Locked => "it is locked",
             Refusal::Malformed => "the proposal is malformed",
         })

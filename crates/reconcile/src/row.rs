@@ -85,6 +85,13 @@ impl Row {
         !self.dead && self.value.is_directory()
     }
 
+    /// The tombstone that follows on it.
+    pub fn deleted(mut self) -> Row {
+        self.dead = true;
+        self.stamp(true, true, true);
+        self
+    }
+
     /// Raises the time, and says which aspects changed with it.
     pub(crate) fn stamp(&mut self, content: bool, place: bool, attributes: bool) {
         self.time = self.time.next();

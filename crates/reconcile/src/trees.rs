@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use quics_types::{DeviceId, EntryId, LogicalTime, Mtime, Name, Place};
 
+use crate::held::{Held, held_id};
 use crate::{CandidateRole, CandidateState, Conflict, Row, Value};
 
 /// Something on the disk, as long as it keeps its name in its directory.
@@ -94,6 +95,8 @@ pub struct Trees {
     pub(crate) settled: HashMap<(EntryId, CandidateRole), Settled>,
     /// Entries whose local place was refused: they go back to the server's.
     pub(crate) revert: HashSet<EntryId>,
+    /// Changes that the server keeps until an owner has decided.
+    pub(crate) held: Held,
     pub(crate) nodes: HashMap<NodeId, Node>,
     pub(crate) next_node: u64,
 
@@ -145,6 +148,7 @@ impl Trees {
             conflicts: HashMap::new(),
             settled: HashMap::new(),
             revert: HashSet::new(),
+            held: Held::default(),
             nodes: HashMap::from([(NodeId::TOP, top), (NodeId::STAGE, directory("stage"))]),
             next_node: 2,
             remote_at: HashMap::new(),
@@ -484,6 +488,9 @@ impl Trees {
         }
         if let Some(entry) = self.remote_at(place) {
             self.mark(entry);
+        }
+        if !self.held.is_empty() {
+            self.mark(held_id(place));
         }
     }
 }

@@ -151,7 +151,7 @@ impl Code for CandidateState {
 }
 
 /// The numbers of refusals in values; those of the domain may be ordered otherwise one day.
-const REFUSALS: [Refusal; 16] = [
+const REFUSALS: [Refusal; 17] = [
     Refusal::ParentGone,
     Refusal::Moved,
     Refusal::Cycle,
@@ -168,6 +168,7 @@ const REFUSALS: [Refusal; 16] = [
     Refusal::Malformed,
     Refusal::Crowded,
     Refusal::ContentGone,
+    Refusal::TakenBack,
 ];
 
 impl Code for Refusal {
@@ -244,9 +245,9 @@ impl Code for Verdict {
                 id.write(out);
                 revision.write(out);
             }
-            Verdict::Held { by } => {
+            Verdict::Held { seq } => {
                 out.push(4);
-                by.write(out);
+                seq.write(out);
             }
             Verdict::Withdrawn => out.push(5),
             Verdict::Refused(why) => {
@@ -261,7 +262,7 @@ impl Code for Verdict {
             1 => Verdict::Current(Code::read(from)?),
             2 => Verdict::Missing(Code::read(from)?),
             3 => Verdict::Conflict { id: Code::read(from)?, revision: Code::read(from)? },
-            4 => Verdict::Held { by: Code::read(from)? },
+            4 => Verdict::Held { seq: Code::read(from)? },
             5 => Verdict::Withdrawn,
             6 => Verdict::Refused(Code::read(from)?),
             _ => return Err(Damaged),
@@ -321,7 +322,7 @@ mod tests {
         round_trip(Proposal::Withdraw { id });
         round_trip(Verdict::Missing(vec![Digest::of(b"y"); 3]));
         round_trip(Verdict::Conflict { id, revision: 7 });
-        round_trip(Verdict::Held { by: "an owner".into() });
+        round_trip(Verdict::Held { seq: 300 });
         round_trip(Verdict::Withdrawn);
         round_trip(Verdict::Refused(Refusal::Stale));
     }

@@ -21,6 +21,8 @@ pub const ATTRIBUTES: usize = 32;
 pub const ATTRIBUTE_BYTES: usize = 4096;
 /// How deep an entry may lie below its root.
 pub const DEPTH: usize = 1024;
+/// Entries of one device's recent changes that are told apart by the brake.
+pub const BURST: usize = 1 << 18;
 /// Candidates of one conflict.
 pub const CANDIDATES: usize = 64;
 /// Conflicts that are answered at once.

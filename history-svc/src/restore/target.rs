@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use quics_types::{EntryId, GroupId, LogicalTime, Place, WallTime};
+use quics_types::{DeviceId, EntryId, GroupId, LogicalTime, Place, WallTime};
 
 use super::Looked;
 use crate::Error;
 use crate::db::keys::{self, Point};
+use crate::db::records::Version;
 use crate::encode::{Moment, Subject};
 use crate::plan::{Node, Tree};
 use crate::query;
@@ -23,7 +24,7 @@ pub(super) enum Target {
     Point { point: Point, of: EntryId, moment: Option<WallTime> },
     /// One entry's version; what is around it as of its point.
     Version(Box<At>),
-    /// What they were before a restore, and the logical times that it gave them.
+    /// What they were before some changes, and the logical times that those gave them last.
     Undo(HashMap<EntryId, (Option<Point>, LogicalTime)>),
 }
 
@@ -65,9 +66,23 @@ impl Target {
         if group.first > from {
             return Err(Error::Outdated);
         }
+        Self::before(view, (group.first, group.last.min(from)), |version| version.group == Some(id))
+    }
+
+    /// What a device has changed since a commit of the newest chain.
+    pub(super) fn burst(view: View<'_>, device: DeviceId, since: u64, from: Point) -> Result<Self, Error> {
+        let first = Point { seq: since, ..from };
+        if first > from {
+            return Err(Error::Outdated);
+        }
+        Self::before(view, (first, from), |version| version.device == device)
+    }
+
+    /// What was before those changes of a time that are chosen.
+    fn before(view: View<'_>, (first, last): (Point, Point), chosen: impl Fn(&Version) -> bool) -> Result<Self, Error> {
         let mut before: HashMap<EntryId, (Option<Point>, LogicalTime)> = HashMap::new();
-        let mut at = keys::timeline_at(view.root, group.first);
-        let end = keys::timeline_behind(view.root, group.last.min(from));
+        let mut at = keys::timeline_at(view.root, first);
+        let end = keys::timeline_behind(view.root, last);
         loop {
             let rows = view.reads.raw_range(&at, &end, ROWS)?;
             for (key, _) in &rows {
@@ -76,7 +91,7 @@ impl Target {
                     continue;
                 }
                 let version = view.version(entry, point, side)?.ok_or_else(|| Error::damaged(key))?;
-                if version.version.group != Some(id) {
+                if !chosen(&version.version) {
                     continue;
                 }
                 let time = version.row().time;

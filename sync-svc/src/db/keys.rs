@@ -15,6 +15,7 @@ pub(crate) enum Kind {
     Row,
     Conflict,
     Settings,
+    Brakes,
 }
 
 fn key(tag: u8, root: RootId, parts: &[&[u8]]) -> Bytes {
@@ -74,6 +75,7 @@ pub(crate) fn parse_feed(key: &[u8]) -> Option<(u64, Kind)> {
         [0] => Some((seq, Kind::Row)),
         [1] => Some((seq, Kind::Conflict)),
         [2] => Some((seq, Kind::Settings)),
+        [3] => Some((seq, Kind::Brakes)),
         _ => None,
     }
 }
@@ -92,6 +94,27 @@ pub(crate) fn resolved(root: RootId, seq: u64) -> Bytes {
 
 pub(crate) fn settings(root: RootId) -> Bytes {
     key(b's', root, &[])
+}
+
+pub(crate) fn brakes(root: RootId) -> Bytes {
+    key(b'j', root, &[])
+}
+
+/// A change of a device that a brake holds.
+pub(crate) fn held(root: RootId, device: DeviceId, entry: EntryId) -> Bytes {
+    key(b'x', root, &[device.as_bytes(), entry.as_bytes()])
+}
+
+/// The keys of all held changes of a device: from, to.
+pub(crate) fn held_all(root: RootId, device: DeviceId) -> (Bytes, Bytes) {
+    let from = key(b'x', root, &[device.as_bytes()]);
+    let to = after_prefix(&from);
+    (from, to)
+}
+
+/// The entry of a held change's key; `None` if it is none.
+pub(crate) fn parse_held(key: &[u8]) -> Option<EntryId> {
+    EntryId::from_slice(key.get(33..)?).ok()
 }
 
 pub(crate) fn device(root: RootId, device: DeviceId) -> Bytes {

@@ -9,16 +9,9 @@ use quics_types::{EntryId, LeaseId, ResolutionId, Settings, limits};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
-use super::{Answers, Grpc, WAITING, outgoing, refuse, root_of};
+use super::{Answers, Grpc, WAITING, malformed, outgoing, page_size, refuse, root_of};
 use crate::ledger::{Answering, Resolve, Undo};
 use crate::{Error, encode, prompt, resolve};
-
-/// Conflicts, or resolutions, of one page.
-const PAGE: usize = 256;
-
-fn malformed(error: impl Into<Malformed>) -> Status {
-    refuse::<Malformed>(error.into())
-}
 
 fn entry_of(id: &[u8]) -> Result<EntryId, Status> {
     EntryId::from_slice(id).map_err(malformed)
@@ -26,13 +19,6 @@ fn entry_of(id: &[u8]) -> Result<EntryId, Status> {
 
 fn resolution_of(id: &[u8]) -> Result<ResolutionId, Status> {
     ResolutionId::from_slice(id).map_err(malformed)
-}
-
-fn page_size(asked: u32) -> usize {
-    match asked as usize {
-        0 => PAGE,
-        asked => asked.min(PAGE),
-    }
 }
 
 fn answering(answer: sync::Answer) -> Result<Answering, Status> {

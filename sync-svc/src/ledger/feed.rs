@@ -10,6 +10,7 @@ use quics_types::{DeviceId, EntryId, RootId, Settings, limits};
 use super::{Ledger, Level};
 use crate::Error;
 use crate::db::answers::{Resolution, SettingsEntry};
+use crate::db::brakes::Brakes;
 use crate::db::keys::{self, Kind};
 use crate::db::records::{self, ConflictEntry, Entry};
 
@@ -41,6 +42,8 @@ pub enum Change {
     Closed(EntryId, ConflictEntry, Option<Entry>),
     /// How the root deals with conflicts.
     Settings(Settings),
+    /// Who is braked.
+    Brakes(Brakes),
 }
 
 /// Which small contents come along with the rows of a feed.
@@ -145,6 +148,13 @@ impl Ledger {
                 };
                 Change::Settings(entry.settings)
             }
+            Kind::Brakes => {
+                let kept = records::get::<Brakes>(self.durable(), &keys::brakes(root))?;
+                let Some(brakes) = kept.map(|kept| kept.record).filter(|brakes| brakes.seq == seq) else {
+                    return Ok(None);
+                };
+                Change::Brakes(brakes)
+            }
         };
         Ok(Some(Told { seq, change }))
     }
@@ -173,6 +183,7 @@ impl Told {
                 Self::conflict_size(conflict) + entry.as_ref().map_or(0, Self::row_size)
             }
             Change::Settings(_) => 64,
+            Change::Brakes(brakes) => 64 + 96 * brakes.brakes.len(),
         }
     }
 

@@ -21,6 +21,7 @@
 //! - A verdict is kept until its device has recorded it. A proposal of an older incarnation changes nothing.
 
 mod acknowledge;
+mod brake;
 mod conflicts;
 mod content;
 mod cursor;
@@ -50,6 +51,7 @@ use quics_reconcile::RootDigest;
 use quics_records::Reads;
 use quics_types::{Cursor, DeviceId, Epoch, RootId};
 
+pub use brake::{Decided, HeldChange};
 pub use conflicts::{ConflictNews, ConflictPage};
 pub use feed::{Change, Inlined, Page, Told};
 pub use group::{GROUP_CHANGES, GROUPS, Step, Unfinished};
@@ -90,6 +92,7 @@ pub struct Ledger {
 #[derive(Default)]
 struct Memo {
     devices: HashMap<DeviceId, DeviceMemo>,
+    watched: brake::Watched,
 }
 
 /// How far the verdicts of a device were removed.

@@ -7,6 +7,7 @@ use quics_reconcile::{Proposal, Refusal, Value, Verdict, judge};
 use quics_records::wide;
 use quics_types::{Cursor, DeviceId, Digest, Mtime, RootId};
 
+use super::brake::Beside;
 use super::content::{Content, Lacking};
 use super::write::By;
 use super::{DeviceMemo, Ledger, MAX_UNRECORDED, Memo};
@@ -150,11 +151,20 @@ impl Ledger {
         let mut write = self.write(root, by, Cause::Proposal)?;
         let judgement = judge(&write, device, by.order, proposal)?;
         write.next(device_time(proposal));
-        let changed = !judgement.changes_nothing();
+        let (judgement, undone) = match self.beside_brake(&mut write, memo, request, judgement, now)? {
+            Beside::Not(judgement) => (judgement, false),
+            Beside::Undone(judgement) => (judgement, true),
+        };
         let mut verdict = judgement.verdict;
         let written = judgement.row.is_some();
         if let Some(row) = judgement.row {
-            write.row(row)?;
+            let (before, after) = write.change_row(row)?;
+            if undone {
+                write.next(Mtime::default());
+                write.row(after.row.deleted())?;
+            } else {
+                self.count(&mut write, memo, request, (before.as_ref(), &after.row), now)?;
+            }
         }
         if let Some((id, conflict)) = judgement.conflict {
             let revision = write.conflict(id, conflict, None)?;
@@ -168,10 +178,11 @@ impl Ledger {
             Verdict::Current(row) => self.author(root, row.id)?,
             _ => None,
         };
-        let needed = matches!(verdict, Verdict::Accepted(_) | Verdict::Conflict { .. });
+        let needed = matches!(verdict, Verdict::Accepted(_) | Verdict::Conflict { .. } | Verdict::Held { .. });
         if needed {
             write.bring(content);
         }
+        let changed = write.has_changes();
         let cursor = Cursor { epoch: self.epoch, seq: write.seq() };
         let entry = VerdictEntry { recorded, proposal: proposal.clone(), verdict, cursor, author };
         records::put(&mut write.batch, keys::verdict(root, device, incarnation, seq), &entry, 0);

@@ -87,7 +87,7 @@ impl Ledger {
                 }
                 *tombstones = tombstones.saturating_sub(1);
             }
-            Kind::Settings => {}
+            Kind::Settings | Kind::Brakes => {}
             Kind::Conflict => {
                 if let Some(conflict) = conflict.filter(|_| !is_open) {
                     batch.delete(keys::feed(root, conflict.record.seq, Kind::Conflict));

@@ -84,6 +84,24 @@ impl Write<'_> {
         self.state.seq
     }
 
+    /// Whether something was changed so far that watchers want to know.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The number of the change that is being written.
+    pub(super) fn numbered(&mut self) -> u64 {
+        self.change().1
+    }
+
+    /// Lets the change that is being written tell of an answer to something that was no conflict of the entry.
+    pub(super) fn told_of(&mut self, id: EntryId, resolution: Resolution) -> Result<(), Error> {
+        let open = self.conflict_entry(id)?.filter(|kept| kept.record.is_open()).map(|kept| kept.record.conflict);
+        let (event, _) = self.change();
+        (event.conflict, event.resolution) = (Some((id, open)), Some(resolution));
+        Ok(())
+    }
+
     /// What is written from here on is a change of its own, made at this time by its device's clock.
     pub(super) fn next(&mut self, device_time: Mtime) {
         (self.open, self.device_time) = (false, device_time);

@@ -26,7 +26,7 @@ impl Prompts {
             match prompts.next().await.unwrap() {
                 Prompted::Prompt(prompt) => open.push(prompt),
                 Prompted::CaughtUp(_) => return (prompts, open),
-                Prompted::Ended(_) => {}
+                Prompted::Ended(_) | Prompted::Brakes(_) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use quics_proto::sync::v1 as sync;
 use quics_types::{EntryId, RootId};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 mod answer;
 mod content;
@@ -57,6 +57,8 @@ pub(crate) struct Desk {
     /// What the server said last of each open conflict.
     open: Mutex<BTreeMap<(RootId, EntryId), sync::ConflictPrompt>>,
     news: broadcast::Sender<Arc<sync::ConflictPrompt>>,
+    /// What people call the devices that are braked.
+    pub(super) braked: watch::Sender<BTreeMap<RootId, Vec<String>>>,
 }
 
 impl Default for Desk {
@@ -66,6 +68,7 @@ impl Default for Desk {
             settings: Mutex::default(),
             open: Mutex::default(),
             news: broadcast::Sender::new(NEWS),
+            braked: watch::Sender::default(),
         }
     }
 }

@@ -3,11 +3,12 @@
 //! A burst of conflicts is one notification, and the next one takes its place: there is never more than one of ours.
 //! Without a bus or a service nothing is shown, and the log says so once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quics_proto::sync::v1 as sync;
+use quics_types::RootId;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use zbus::Variant;
 
@@ -20,25 +21,27 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// How long the bus and the service may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Tells people of conflicts that wait for them, for ever.
+/// Tells people of conflicts and brakes that wait for them, for ever.
 pub(super) async fn keep(core: &Arc<Core>, mut news: Receiver<Arc<sync::ConflictPrompt>>) {
     let mut shown: u32 = 0;
     let mut absent = false;
+    let mut braked = core.desk.braked.subscribe();
     loop {
-        let Some(first) = next(&mut news).await else { return };
-        let mut count = 1;
-        let end = tokio::time::Instant::now() + BURST;
-        while let Ok(Some(_more)) = tokio::time::timeout_at(end, next(&mut news)).await {
-            count += 1;
-        }
-        let text = match count {
-            1 => one(core, &first).await,
-            _ => format!("{} wait for your choice: quics resolve", crate::text::count(count, "conflict")),
+        let (title, text) = tokio::select! {
+            first = next(&mut news) => {
+                let Some(first) = first else { return };
+                ("Two versions of a file", conflicts(core, &first, &mut news).await)
+            }
+            // The sender lives as long as the core.
+            Ok(()) = braked.changed() => match braked_text(&braked.borrow_and_update()) {
+                Some(text) => ("A device is braked", text),
+                None => continue,
+            },
         };
-        match tokio::time::timeout(PATIENCE, show(&text, shown)).await {
+        match tokio::time::timeout(PATIENCE, show(title, &text, shown)).await {
             Ok(Ok(id)) => {
                 (shown, absent) = (id, false);
-                tracing::debug!(count, "notice.shown");
+                tracing::debug!(title, "notice.shown");
                 tokio::time::sleep(PAUSE).await;
             }
             failed => {
@@ -48,6 +51,30 @@ pub(super) async fn keep(core: &Arc<Core>, mut news: Receiver<Arc<sync::Conflict
             }
         }
     }
+}
+
+/// What to say of news, and of those that follow soon.
+async fn conflicts(
+    core: &Arc<Core>,
+    first: &sync::ConflictPrompt,
+    news: &mut Receiver<Arc<sync::ConflictPrompt>>,
+) -> String {
+    let mut count = 1;
+    let end = tokio::time::Instant::now() + BURST;
+    while let Ok(Some(_more)) = tokio::time::timeout_at(end, next(news)).await {
+        count += 1;
+    }
+    match count {
+        1 => one(core, first).await,
+        _ => format!("{} wait for your choice: quics resolve", crate::text::count(count, "conflict")),
+    }
+}
+
+/// What to say of the devices that are braked; `None` where none is.
+fn braked_text(braked: &BTreeMap<RootId, Vec<String>>) -> Option<String> {
+    let devices: Vec<&str> = braked.values().flatten().map(String::as_str).collect();
+    let names = devices.join(", ");
+    (!devices.is_empty()).then(|| format!("{names} changed or deleted unusually much and is held: quics hold"))
 }
 
 /// Waits for news that a person should see.
@@ -79,14 +106,14 @@ async fn one(core: &Core, prompt: &sync::ConflictPrompt) -> String {
 }
 
 /// Shows a notification in the place of the one before; gives its number.
-async fn show(text: &str, replaces: u32) -> zbus::Result<u32> {
+async fn show(title: &str, text: &str, replaces: u32) -> zbus::Result<u32> {
     let bus = zbus::Connection::session().await?;
     let hints: HashMap<&str, Variant<'_>> =
         HashMap::from([("category", Variant::from("transfer")), ("urgency", Variant::from(1u8))]);
     let actions: [&str; 0] = [];
     // Application, number, icon, title, text, actions, hints, time on the screen (-1: as the service likes).
     // The text may be taken for markup by the service.
-    let body = ("quics", replaces, "folder-sync", "Two versions of a file", escape(text), &actions[..], hints, -1i32);
+    let body = ("quics", replaces, "folder-sync", title, escape(text), &actions[..], hints, -1i32);
     let (service, path) = ("org.freedesktop.Notifications", "/org/freedesktop/Notifications");
     let reply = bus.call_method(Some(service), path, Some(service), "Notify", &body).await?;
     reply.body().deserialize()

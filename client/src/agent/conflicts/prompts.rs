@@ -76,9 +76,18 @@ async fn follow(core: &Arc<Core>, roots: &BTreeSet<RootId>, caught_up: &mut bool
                 core.desk.forget(|key| roots.contains(&key.0) && !seen.contains(key));
                 core.note_change();
             }
+            Message::Brakes(prompt) => {
+                let root = messages::root(&prompt.root_id).map_err(|error| error.to_string())?;
+                let on = prompt.brakes.iter().filter(|brake| brake.stage() == sync::BrakeStage::On);
+                let devices: Vec<Bytes> = on.map(|brake| brake.device_id.clone()).collect();
+                let names = core.names(root, &devices).await;
+                core.desk.brake(root, devices.iter().map(|device| names.label(device)).collect());
+                core.note_change();
+            }
             Message::Ended(ended) => {
                 let root = messages::root(&ended.root_id).map_err(|error| error.to_string())?;
                 core.desk.forget(|key| key.0 == root);
+                core.desk.brake(root, Vec::new());
             }
         }
     }
@@ -110,6 +119,16 @@ impl super::Desk {
             // Without listeners nobody misses it.
             let _unheard = self.news.send(Arc::new(prompt));
         }
+    }
+
+    /// Keeps which devices the server has braked in a root.
+    fn brake(&self, root: RootId, devices: Vec<String>) {
+        for device in &devices {
+            tracing::warn!(%root, device, "device.braked");
+        }
+        self.braked.send_modify(|braked| {
+            braked.insert(root, devices);
+        });
     }
 
     fn forget(&self, over: impl Fn(&Key) -> bool) {

@@ -20,10 +20,10 @@ T is a version as `quics log` shows it (7, or 7.1 for the side of a conflict tha
 
 /// Something in a synced directory, which need not exist now.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) root: RootEntry,
+pub(in crate::cli) struct Place {
+    pub(in crate::cli) root: RootEntry,
     /// Relative to the root, without a slash at its ends; empty is the root itself.
-    pub(super) relative: Bytes,
+    pub(in crate::cli) relative: Bytes,
 }
 
 impl Place {
@@ -31,7 +31,7 @@ impl Place {
     ///
     /// # Errors
     /// One sentence.
-    pub(super) fn find(context: &Context, path: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn find(context: &Context, path: &Path) -> Result<Self, Failure> {
         let roots = context.home.settings()?.roots;
         let find = |place: &Path| {
             roots.iter().find_map(|root| {

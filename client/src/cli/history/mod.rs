@@ -20,7 +20,7 @@ mod diff;
 mod get;
 mod log;
 mod ls;
-mod restore;
+pub(super) mod restore;
 
 pub(super) use cat::Cat;
 pub(super) use diff::Diff;
@@ -29,10 +29,11 @@ pub(super) use log::Log;
 pub(super) use ls::Ls;
 pub(super) use restore::Restore;
 
-use at::{At, Place};
+use at::At;
+pub(super) use at::Place;
 
 /// history-svc, as this device.
-struct History {
+pub(super) struct History {
     client: HistoryServiceClient<Channel>,
     address: String,
 }
@@ -42,7 +43,7 @@ impl History {
     ///
     /// # Errors
     /// One sentence.
-    async fn find(context: &Context) -> Result<Self, Failure> {
+    pub(super) async fn find(context: &Context) -> Result<Self, Failure> {
         let mut registry = context.registry()?;
         let services = registry.client.get_services(call(GetServicesRequest {})).await;
         let services = services.map_err(|status| registry.refused(&status))?.into_inner().services;

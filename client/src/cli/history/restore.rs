@@ -120,42 +120,33 @@ impl Restore {
             (None, None) => return Err(Failure::usage("say what to restore")),
         };
         let plan = RestorePlan { what: Some(what), only: self.only.clone(), keep_new: self.keep_new };
-        let shown = if self.all || self.json { usize::MAX } else { SHOWN };
         let json = self.json;
-        let mut count = 0;
         if let (false, Some(What::To(RestoreTo { moment: Some(Moment { moment: Some(Then::Time(at)) }), .. }))) =
             (json, &plan.what)
         {
             output::line(format_args!("As of {}:", output::when_exactly(Some(*at))))?;
         }
-        let summary = preview(&mut history, &place, &plan, |change| {
-            count += 1;
-            if json {
-                output::json_line(&change_json(change))?;
-            } else if count <= shown {
-                print(change)?;
-            }
-            Ok(())
-        })
-        .await?;
-        if !json {
-            if count > shown {
-                let more = text::count((count - shown) as u64, "more change");
-                output::line(format_args!("  … and {more} (--all names them)"))?;
-            }
-            output::line(told(&summary, !self.only.is_empty()))?;
-        }
-        let nothing = summary.created + summary.changed + summary.moved + summary.deleted == 0;
+        let summary = if json {
+            preview(&mut history, &place, &plan, |change| Ok(output::json_line(&change_json(change))?)).await?
+        } else {
+            show(&mut history, &place, &plan, self.all).await?
+        };
+        let nothing = is_nothing(&summary);
         if self.dry_run || nothing {
             if json {
                 output::json_line(&done_json(&summary, None, None, &[]))?;
             }
             return Ok(if nothing && summary.stays + summary.lost > 0 { WAITING } else { DONE });
         }
-        if !self.yes && !confirmed(json)? {
+        if !self.yes && !confirmed("Restore?", json)? {
             return Err(Failure::new("nothing was changed"));
         }
-        self.apply(&mut history, &place, plan, summary).await
+        if !json {
+            return apply(&mut history, &place, plan, &summary).await;
+        }
+        let (id, state, left_out) = carry_out(&mut history, &place, plan, &summary).await?;
+        output::json_line(&done_json(&summary, Some(&id), Some(&state), &left_out))?;
+        Ok(if state.left_out == 0 { DONE } else { WAITING })
     }
 
     /// The place and the moment that the arguments name.
@@ -170,46 +161,70 @@ impl Restore {
         let to = RestoreTo { subject: place.subject(), moment: Some(moment) };
         Ok((place, What::To(to)))
     }
+}
 
-    async fn apply(
-        &self,
-        history: &mut History,
-        place: &Place,
-        plan: RestorePlan,
-        summary: RestoreSummary,
-    ) -> Result<u8, Failure> {
-        let id = Bytes::copy_from_slice(&quics_kit::random::bytes::<16>());
-        let request =
-            RestoreRequest { root_id: place.root_id(), plan: Some(plan), from: summary.from, group_id: id.clone() };
-        let (state, left_out) = carry_out(history, request).await?;
-        if self.json {
-            output::json_line(&done_json(&summary, Some(&id), Some(&state), &left_out))?;
-        } else {
-            let made = text::count(state.made, "change");
-            output::line(format_args!(
-                "Restored: {made} made. `quics restore --undo {}` takes them back.",
-                output::hex(&id)
-            ))?;
-            if state.left_out > 0 {
-                let count = text::count(state.left_out, "entry").replace("entrys", "entries");
-                output::line(format_args!("{count} left as they are:"))?;
-                for (entry, path) in state.entries.iter().zip(&left_out) {
-                    output::line(format_args!("  {}: {}", text::bytes(path), reason(entry.reason())))?;
-                }
-            }
-        }
-        Ok(if state.left_out == 0 { DONE } else { WAITING })
+/// Shows what would change, and says it in one sentence.
+pub(in crate::cli) async fn show(
+    history: &mut History,
+    place: &Place,
+    plan: &RestorePlan,
+    all: bool,
+) -> Result<RestoreSummary, Failure> {
+    let (shown, mut count) = (if all { usize::MAX } else { SHOWN }, 0);
+    let summary = preview(history, place, plan, |change| {
+        count += 1;
+        if count <= shown { print(change) } else { Ok(()) }
+    })
+    .await?;
+    if count > shown {
+        let more = text::count((count - shown) as u64, "more change");
+        output::line(format_args!("  … and {more} (--all names them)"))?;
     }
+    output::line(told(&summary, !plan.only.is_empty()))?;
+    Ok(summary)
+}
+
+/// Whether a restore would change nothing.
+pub(in crate::cli) fn is_nothing(summary: &RestoreSummary) -> bool {
+    summary.created + summary.changed + summary.moved + summary.deleted == 0
+}
+
+/// Carries a restore out as it was shown, and says what came of it.
+pub(in crate::cli) async fn apply(
+    history: &mut History,
+    place: &Place,
+    plan: RestorePlan,
+    summary: &RestoreSummary,
+) -> Result<u8, Failure> {
+    let (id, state, left_out) = carry_out(history, place, plan, summary).await?;
+    let made = text::count(state.made, "change");
+    output::line(format_args!("Restored: {made} made. `quics restore --undo {}` takes them back.", output::hex(&id)))?;
+    if state.left_out > 0 {
+        let count = text::count(state.left_out, "entry").replace("entrys", "entries");
+        output::line(format_args!("{count} left as they are:"))?;
+        for (entry, path) in state.entries.iter().zip(&left_out) {
+            output::line(format_args!("  {}: {}", text::bytes(path), reason(entry.reason())))?;
+        }
+    }
+    Ok(if state.left_out == 0 { DONE } else { WAITING })
 }
 
 /// Has a restore carried out; one that is cut off is asked for again, under the same id.
-async fn carry_out(history: &mut History, request: RestoreRequest) -> Result<(GroupState, Vec<Bytes>), Failure> {
+async fn carry_out(
+    history: &mut History,
+    place: &Place,
+    plan: RestorePlan,
+    summary: &RestoreSummary,
+) -> Result<(Bytes, GroupState, Vec<Bytes>), Failure> {
+    let id = Bytes::copy_from_slice(&quics_kit::random::bytes::<16>());
+    let request =
+        RestoreRequest { root_id: place.root_id(), plan: Some(plan), from: summary.from, group_id: id.clone() };
     let mut tries = 0;
     loop {
         match history.client.restore(stream(request.clone())).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
-                return Ok((answer.state.unwrap_or_default(), answer.left_out_paths));
+                return Ok((id, answer.state.unwrap_or_default(), answer.left_out_paths));
             }
             Err(status) if tries < TRIES && matches!(status.code(), Code::Unavailable | Code::Unknown) => {
                 tries += 1;
@@ -255,7 +270,7 @@ pub(super) async fn changes_since(history: &mut History, at: &At) -> Result<(), 
 }
 
 /// Asks what a restore would change.
-async fn preview(
+pub(in crate::cli) async fn preview(
     history: &mut History,
     place: &Place,
     plan: &RestorePlan,
@@ -301,7 +316,7 @@ fn sizes(change: &RestoreChange, forward: bool) -> String {
 }
 
 fn told(summary: &RestoreSummary, only: bool) -> String {
-    if summary.created + summary.changed + summary.moved + summary.deleted == 0 {
+    if is_nothing(summary) {
         return match (summary.stays + summary.lost, only) {
             (0, false) => "Everything is as it was then: there is nothing to restore.".to_owned(),
             (0, true) => "Nothing that --only matches is another than it was then.".to_owned(),
@@ -325,11 +340,11 @@ fn told(summary: &RestoreSummary, only: bool) -> String {
 }
 
 /// Asks the person.
-fn confirmed(json: bool) -> Result<bool, Failure> {
+pub(in crate::cli) fn confirmed(question: &str, json: bool) -> Result<bool, Failure> {
     if json || !std::io::stdin().is_terminal() {
         return Err(Failure::usage("nobody can be asked here: look with --dry-run, then give --yes"));
     }
-    print!("Restore? [y/N] ");
+    print!("{question} [y/N] ");
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

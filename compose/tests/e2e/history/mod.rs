@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Pair, until};
 
+mod brake;
 mod life;
 mod refusals;
 mod restore;

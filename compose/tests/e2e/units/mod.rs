@@ -12,7 +12,7 @@ use crate::{
 
 mod answers;
 mod changes;
-mod repository;
+pub(crate) mod repository;
 mod sides;
 
 use repository::{contents, fsck};

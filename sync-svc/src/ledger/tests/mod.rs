@@ -1,6 +1,7 @@
 //! The ledger over stores that forget what was not synced.
 
 mod answers;
+mod brake;
 mod contents;
 mod feed;
 mod group;
