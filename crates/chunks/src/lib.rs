@@ -18,6 +18,8 @@
 //! - Nothing is believed that came from outside: lengths, counts, depth and digests are checked before they are used.
 //! - A chunk belongs to a root. The same digest in another root is another chunk, so nothing can be probed.
 //! - What a store hands out was verified on that very read; what fails is quarantined and reported, never served.
+//! - A chunk is dropped only after two walks over all references have not reached it ([`Marks`]) and nobody has asked
+//!   for it since the first began. What is unknown counts as needed.
 //!
 //! # What it does not do
 //! It knows of no network, no runtime, no metadata and no reference counts: which chunks are still needed is known
@@ -41,5 +43,6 @@ pub use manifest::{
 };
 pub use segments::{OpenReport, Options, SegmentInfo, Segments};
 pub use store::{
-    ChunkStore, FlushCallback, MemoryChunks, Position, Progress, RecordInfo, Stats, StoreSource, Verification,
+    ChunkStore, Condemned, FlushCallback, Marks, MemoryChunks, Position, Progress, Reclaimable, RecordInfo, Rewritten,
+    Stats, StoreSource, Verification,
 };

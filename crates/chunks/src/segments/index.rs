@@ -85,6 +85,23 @@ impl Index {
         self.shard(key).read().get(&key).map(Place::unpack)
     }
 
+    /// As [`Index::get`]; `seen` runs while the place can neither change nor go.
+    pub(super) fn get_with(&self, key: Fingerprint, seen: impl FnOnce(Place)) -> Option<Place> {
+        let table = self.shard(key).read();
+        let place = table.get(&key).map(Place::unpack);
+        if let Some(place) = place {
+            seen(place);
+        }
+        place
+    }
+
+    /// Visits every chunk, in no order. The callback must not ask the index.
+    pub(super) fn each(&self, visit: &mut dyn FnMut(Fingerprint, Place)) {
+        for shard in &self.shards {
+            shard.read().iter().for_each(|(key, packed)| visit(key, Place::unpack(packed)));
+        }
+    }
+
     /// Sets the place of a chunk and returns the one before.
     pub(super) fn insert(&self, key: Fingerprint, place: Place) -> Option<Place> {
         self.shard(key).write().insert(key, place.pack()).map(Place::unpack)
@@ -92,6 +109,13 @@ impl Index {
 
     pub(super) fn remove(&self, key: Fingerprint) -> Option<Place> {
         self.shard(key).write().remove(&key).map(Place::unpack)
+    }
+
+    /// Removes a chunk if its place is this one and `condition` holds; no [`Index::get_with`] comes in between.
+    pub(super) fn remove_if(&self, key: Fingerprint, place: Place, condition: impl FnOnce() -> bool) -> bool {
+        let mut table = self.shard(key).write();
+        let removes = table.get(&key) == Some(place.pack()) && condition();
+        removes && table.remove(&key).is_some()
     }
 
     /// Chunks, and bytes of memory.

@@ -152,16 +152,55 @@ impl Shared {
         Ok((place.position(), writer.unsynced))
     }
 
-    /// Takes a record out of service, at once in memory, and with the next sync for good.
-    pub(super) fn take_out(&self, key: Fingerprint, place: Place, root: RootId, digest: Digest) -> Result<(), Error> {
+    /// Appends a verified chunk that is in service at `old` and serves it from there; returns how many bytes wait for a
+    /// sync, or `None` if it is not at `old` any more.
+    pub(super) fn relocate(
+        &self,
+        key: Fingerprint,
+        old: Place,
+        root: RootId,
+        chunk: &Packed,
+    ) -> Result<Option<u64>, Error> {
+        let record = Record::of(root, chunk);
+        let mut writer = self.log.writer.lock();
+        if self.index.get(key) != Some(old) {
+            return Ok(None);
+        }
+        let place = self.append(&mut writer, &record, &chunk.data)?;
+        self.index.insert(key, place);
+        self.files.drop_superseded(old);
+        Ok(Some(writer.unsynced))
+    }
+
+    /// Removes a chunk from the index if it is in service at `place` and `condition` holds at that moment. Nothing is
+    /// written: it lasts when its segment is gone.
+    pub(super) fn drop_if(&self, key: Fingerprint, place: Place, condition: impl FnOnce() -> bool) -> bool {
+        let _writer = self.log.writer.lock();
+        let removed = self.index.remove_if(key, place, condition);
+        if removed {
+            self.files.drop_superseded(place);
+        }
+        removed
+    }
+
+    /// Appends a mark again that a record is out of service; returns how many bytes wait for a sync.
+    pub(super) fn mark_again(&self, root: RootId, digest: Digest, spot: Spot) -> Result<u64, Error> {
+        let mut writer = self.log.writer.lock();
+        self.append(&mut writer, &Record { root, digest, kind: Kind::Void(spot) }, &[])?;
+        Ok(writer.unsynced)
+    }
+
+    /// Takes a record out of service, at once in memory, and with the next sync for good; false if it was not in service
+    /// at `place`.
+    pub(super) fn take_out(&self, key: Fingerprint, place: Place, root: RootId, digest: Digest) -> Result<bool, Error> {
         let mut writer = self.log.writer.lock();
         if self.index.get(key) != Some(place) {
-            return Ok(());
+            return Ok(false);
         }
         self.index.remove(key);
         self.files.drop_live(place);
         let record = Record { root, digest, kind: Kind::Void(place.spot) };
-        self.append(&mut writer, &record, &[]).map(drop)
+        self.append(&mut writer, &record, &[]).map(|_| true)
     }
 
     fn append(&self, writer: &mut Writer, record: &Record, payload: &[u8]) -> Result<Place, Error> {

@@ -9,7 +9,8 @@
 //!
 //! A put verifies the chunk, takes the next place in the open segment and writes there; the index in memory knows it
 //! at once. One thread syncs for all: it takes whatever was written, syncs it, moves the durable watermark and tells
-//! those who wait. A segment that is full is synced, sealed by its side index, and never written again.
+//! those who wait. A segment that is full is synced, sealed by its side index, and never written again. Reclaiming copies what is needed of
+//! it to the open segment and removes it (see `rewrite`).
 //!
 //! Opening reads the side indexes and scans the segments that have none. What a power cut tore at the end of the open
 //! segment is cut off; damage elsewhere costs the records that it hits and no other, because the scan finds the next
@@ -32,6 +33,7 @@ mod log;
 mod open;
 mod read;
 mod record;
+mod rewrite;
 mod scan;
 mod side;
 #[cfg(test)]
@@ -43,6 +45,7 @@ mod tests;
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
+use parking_lot::Mutex;
 use quics_types::{Digest, RootId};
 
 use self::{
@@ -53,7 +56,10 @@ use self::{
     syncer::Syncer,
     table::Fingerprint,
 };
-use crate::{ChunkStore, Error, FlushCallback, Packed, Position, Progress, RecordInfo, Stats, Verification};
+use crate::{
+    ChunkStore, Condemned, Error, FlushCallback, Marks, Packed, Position, Progress, Reclaimable, RecordInfo, Rewritten,
+    Stats, Verification,
+};
 
 /// How a store on a disk behaves.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +118,7 @@ pub struct OpenReport {
     pub damaged: Vec<(RootId, Digest)>,
 }
 
-/// A segment, for reclaiming.
+/// A segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentInfo {
     /// The segment's number, from 1.
@@ -132,6 +138,8 @@ pub struct Segments {
     shared: Arc<Shared>,
     syncer: Syncer,
     report: OpenReport,
+    /// Held while a segment is rewritten.
+    rewriting: Mutex<()>,
 }
 
 /// What the callers' threads and the syncer share.
@@ -162,7 +170,7 @@ impl Segments {
         let (shared, durable, report) = open::open(disk, options)?;
         let shared = Arc::new(shared);
         let syncer = Syncer::start(shared.clone(), durable)?;
-        Ok(Self { shared, syncer, report })
+        Ok(Self { shared, syncer, report, rewriting: Mutex::new(()) })
     }
 
     /// What opening found: torn and damaged records, rebuilt indexes.
@@ -170,7 +178,7 @@ impl Segments {
         &self.report
     }
 
-    /// The segments in the order of their numbers, for choosing those that are worth rewriting.
+    /// The segments in the order of their numbers.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.shared.files.infos()
     }
@@ -188,11 +196,11 @@ impl Segments {
         self.shared.live_records(number, &mut |info, _| visit(info)).map(drop)
     }
 
-    /// Takes a record out of service, and asks for the sync that makes it last.
-    fn take_out(&self, key: Fingerprint, place: Place, root: RootId, digest: Digest) -> Result<(), Error> {
-        self.shared.take_out(key, place, root, digest).inspect_err(|e| self.syncer.note(e))?;
+    /// Takes a record out of service, and asks for the sync that makes it last; false if it was not in service there.
+    fn take_out(&self, key: Fingerprint, place: Place, root: RootId, digest: Digest) -> Result<bool, Error> {
+        let taken = self.shared.take_out(key, place, root, digest).inspect_err(|e| self.syncer.note(e))?;
         self.syncer.request(self.shared.log.end());
-        Ok(())
+        Ok(taken)
     }
 }
 
@@ -213,17 +221,21 @@ impl ChunkStore for Segments {
 
     fn get(&self, root: RootId, digest: Digest) -> Result<Option<Packed>, Error> {
         let key = self.shared.index.key(root, digest);
-        let Some(place) = self.shared.index.get(key) else { return Ok(None) };
-        match self.shared.read(place, root, digest) {
-            Err(e @ Error::Damaged { .. }) => {
-                tracing::error!(error = %e, "chunks.damaged");
-                if let Err(e) = self.take_out(key, place, root, digest) {
-                    tracing::error!(error = %e, "chunks.quarantine_not_recorded");
-                }
-                Err(e)
+        while let Some(place) = self.shared.index.get(key) {
+            let damage = match self.shared.read(place, root, digest) {
+                Err(e @ Error::Damaged { .. }) => e,
+                other => return other,
+            };
+            match self.take_out(key, place, root, digest) {
+                // It was moved while it was read, or somebody else took it out.
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(e) => tracing::error!(error = %e, "chunks.quarantine_not_recorded"),
             }
-            other => other,
+            tracing::error!(error = %damage, "chunks.damaged");
+            return Err(damage);
         }
+        Ok(None)
     }
 
     fn find(&self, root: RootId, digest: Digest) -> Result<Option<Position>, Error> {
@@ -244,9 +256,13 @@ impl ChunkStore for Segments {
 
     fn quarantine(&self, root: RootId, digest: Digest) -> Result<bool, Error> {
         let key = self.shared.index.key(root, digest);
-        let Some(place) = self.shared.index.get(key) else { return Ok(false) };
-        self.take_out(key, place, root, digest)?;
-        Ok(true)
+        while let Some(place) = self.shared.index.get(key) {
+            // Otherwise it was moved in between.
+            if self.take_out(key, place, root, digest)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn stats(&self) -> Stats {
@@ -291,6 +307,32 @@ impl ChunkStore for Segments {
             }
         }
         Ok(())
+    }
+
+    fn begin_marks(&self) -> Marks {
+        self.cover()
+    }
+
+    fn mark(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error> {
+        Ok(self.find_with(root, digest, |spot| marks.set(spot.segment, spot.unit())))
+    }
+
+    fn mark_walked(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error> {
+        Ok(self.find_with(root, digest, |spot| marks.set_walked(spot.segment, spot.unit())))
+    }
+
+    fn is_walked(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<bool, Error> {
+        let mut walked = false;
+        self.find_with(root, digest, |spot| walked = marks.is_walked(spot.segment, spot.unit()));
+        Ok(walked)
+    }
+
+    fn reclaimable(&self, condemned: &Condemned) -> Result<Vec<Reclaimable>, Error> {
+        Ok(self.worth(condemned))
+    }
+
+    fn rewrite(&self, number: u32, condemned: &Condemned) -> Result<Option<Rewritten>, Error> {
+        self.rewrite_segment(number, condemned)
     }
 }
 

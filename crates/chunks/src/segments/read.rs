@@ -45,7 +45,7 @@ struct Open {
 }
 
 /// A file to read from, with the key of its checksums.
-type Keyed = (Arc<dyn DiskFile>, Key);
+pub(super) type Keyed = (Arc<dyn DiskFile>, Key);
 
 impl Files {
     pub(super) fn new(most_open: usize) -> Self {
@@ -85,15 +85,36 @@ impl Files {
     /// Counts a record that is out of service.
     pub(super) fn drop_live(&self, place: Place) {
         self.drop_superseded(place);
+        self.count_damaged();
+    }
+
+    pub(super) fn count_damaged(&self) {
         self.state.lock().damaged += 1;
     }
 
-    /// Keeps a file open for reading.
+    /// Whether there is a segment of this number.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.state.lock().segments.contains_key(&number)
+    }
+
+    /// The bytes of a sealed segment; `None` for others.
+    pub(super) fn sealed(&self, number: u32) -> Option<u64> {
+        self.state.lock().segments.get(&number).filter(|segment| segment.sealed).map(|segment| segment.end.into())
+    }
+
+    /// Forgets a segment that was removed. Reads that have its file go on.
+    pub(super) fn forget(&self, number: u32) {
+        let mut state = self.state.lock();
+        state.segments.remove(&number);
+        state.open.retain(|open| open.number != number);
+    }
+
+    /// Keeps a file open for reading, unless its segment was forgotten meanwhile.
     pub(super) fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
         let mut state = self.state.lock();
         state.clock += 1;
         let used = state.clock;
-        if state.open.iter().any(|open| open.number == number) {
+        if !state.segments.contains_key(&number) || state.open.iter().any(|open| open.number == number) {
             return;
         }
         if state.open.len() >= self.most_open {
@@ -106,7 +127,7 @@ impl Files {
     }
 
     /// A segment's file and key; `None` for a segment that does not exist.
-    fn file(&self, disk: &dyn Disk, number: u32) -> Result<Option<Keyed>, Error> {
+    pub(super) fn file(&self, disk: &dyn Disk, number: u32) -> Result<Option<Keyed>, Error> {
         let key = {
             let mut state = self.state.lock();
             let Some(segment) = state.segments.get(&number) else { return Ok(None) };
@@ -122,6 +143,11 @@ impl Files {
         let file = disk.open(&segment_name(number))?;
         self.keep(number, file.clone());
         Ok(Some((file, key)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_open(&self, number: u32) -> bool {
+        self.state.lock().open.iter().any(|open| open.number == number)
     }
 
     pub(super) fn infos(&self) -> Vec<SegmentInfo> {
@@ -191,7 +217,7 @@ impl Shared {
     }
 
     /// The records of a segment from its side index, or by a scan where that is missing or damaged.
-    fn entries(&self, number: u32) -> Result<Vec<Entry>, Error> {
+    pub(super) fn entries(&self, number: u32) -> Result<Vec<Entry>, Error> {
         if let Ok(Some(side)) = read_side(self.disk.as_ref(), number) {
             return Ok(side.entries);
         }

@@ -131,6 +131,8 @@ pub(super) struct SimDisk {
     pub(super) syncs_fail: AtomicBool,
     /// Every write and allocation finds the disk full while this is set.
     pub(super) full: AtomicBool,
+    /// No segment can be removed while this is set; side indexes can.
+    pub(super) removes_fail: AtomicBool,
     /// Every read fails as a bad sector does while this is set.
     pub(super) reads_fail: AtomicBool,
 }
@@ -149,6 +151,7 @@ impl SimDisk {
             seed: AtomicU64::new(1),
             syncs_fail: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            removes_fail: AtomicBool::new(false),
             reads_fail: AtomicBool::new(false),
         })
     }
@@ -221,6 +224,12 @@ impl Disk for SimHandle {
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
+        if !self.0.state.lock().image.names.contains_key(name) {
+            return Err(Error::io("remove", name, io::ErrorKind::NotFound.into()));
+        }
+        if name.ends_with(".segment") {
+            self.0.fail(&self.0.removes_fail, "remove", io::ErrorKind::ReadOnlyFilesystem)?;
+        }
         self.0.run(Op::Remove { name: name.into() });
         Ok(())
     }

@@ -51,6 +51,10 @@ impl Table {
         self.slots.capacity() * size_of::<Slot>()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, Packed)> {
+        self.slots.iter().filter(|slot| !slot.is_empty()).map(|slot| (slot.key, slot.value()))
+    }
+
     pub(super) fn get(&self, key: &Fingerprint) -> Option<Packed> {
         self.search(key).ok().map(|at| self.slots[at].value())
     }

@@ -1,10 +1,15 @@
 //! What every store must do, run over each of them.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::mpsc};
+use std::{
+    collections::BTreeSet,
+    ops::ControlFlow,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use quics_types::RootId;
 
-use crate::{ChunkStore, Codec, Error, ManifestBuilder, ManifestReader, Packed, StoreSource, pack};
+use crate::{ChunkStore, Codec, Condemned, Error, ManifestBuilder, ManifestReader, Marks, Packed, StoreSource, pack};
 
 const ROOT: RootId = RootId::from_bytes([1; 16]);
 const OTHER: RootId = RootId::from_bytes([2; 16]);
@@ -20,6 +25,136 @@ pub(crate) fn suite(store: &dyn ChunkStore, sync: &dyn Fn()) {
     a_manifest_is_read_out_of_the_store(store);
     records_are_visited_once(store);
     a_verification_reads_all_and_can_be_stopped(store);
+}
+
+/// Runs the suite of reclaiming over a fresh, empty store with segments that a few hundred kilobytes fill.
+pub(crate) fn reclaiming(store: &dyn ChunkStore) {
+    for i in 0..ROUND {
+        store.put(ROOT, &noise(i)).unwrap();
+    }
+    let marks = covering_most(store);
+    a_first_mark_condemns_nothing_and_covers_what_is_sealed(store, &marks);
+    let condemned = two_marks(store, marks);
+    let gone = what_is_marked_or_new_is_kept_and_the_rest_is_gone(store, &condemned);
+    a_segment_that_is_gone_is_not_rewritten(store, &condemned, &gone);
+    a_second_round_finds_nothing_but_what_became_garbage(store);
+}
+
+const ROUND: u64 = 60;
+
+fn noise(i: u64) -> Packed {
+    let mut data = vec![0; 30_000];
+    blake3::Hasher::new().update(&i.to_le_bytes()).finalize_xof().fill(&mut data);
+    pack(&data)
+}
+
+/// Every third is needed; of the others, one is asked for between the marks, one in the second and one before the sweep.
+fn needed(i: u64) -> bool {
+    i.is_multiple_of(3) || [1, 4, 7].contains(&i)
+}
+
+/// Marks that cover most of what was put, once the store has closed its segments.
+fn covering_most(store: &dyn ChunkStore) -> Marks {
+    store.flush().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let marks = store.begin_marks();
+        if marks.covered() >= store.stats().chunks * 2 / 3 {
+            return marks;
+        }
+        assert!(Instant::now() < deadline, "only {} are covered", marks.covered());
+        std::thread::yield_now();
+    }
+}
+
+fn a_first_mark_condemns_nothing_and_covers_what_is_sealed(store: &dyn ChunkStore, marks: &Marks) {
+    assert!(marks.covered() < ROUND, "the open segment is not covered");
+    assert!(marks.condemn().is_none());
+    assert_eq!(store.mark(marks, ROOT, noise(ROUND).digest).unwrap(), None);
+    assert_eq!(store.mark(marks, OTHER, noise(0).digest).unwrap(), None);
+    assert_eq!(marks.marked(), 0);
+    assert_eq!(store.mark(marks, ROOT, noise(0).digest).unwrap(), store.find(ROOT, noise(0).digest).unwrap());
+    assert_eq!(marks.marked(), 1);
+    assert!(!store.is_walked(marks, ROOT, noise(0).digest).unwrap());
+    assert!(store.mark_walked(marks, ROOT, noise(3).digest).unwrap().is_some());
+    assert!(store.is_walked(marks, ROOT, noise(3).digest).unwrap());
+    assert!(!store.is_walked(marks, OTHER, noise(3).digest).unwrap());
+}
+
+fn two_marks(store: &dyn ChunkStore, first: Marks) -> Condemned {
+    let walk = |marks: &Marks| {
+        for i in (0..ROUND).step_by(3) {
+            assert!(store.mark(marks, ROOT, noise(i).digest).unwrap().is_some());
+        }
+    };
+    walk(&first);
+    store.mark(&first, ROOT, noise(1).digest).unwrap();
+    let second = first.again();
+    assert!(!store.is_walked(&second, ROOT, noise(3).digest).unwrap());
+    walk(&second);
+    store.mark(&second, ROOT, noise(4).digest).unwrap();
+    let condemned = second.condemn().unwrap();
+    store.mark(&second, ROOT, noise(7).digest).unwrap();
+    condemned
+}
+
+fn what_is_marked_or_new_is_kept_and_the_rest_is_gone(store: &dyn ChunkStore, condemned: &Condemned) -> Vec<u32> {
+    let new = noise(1000);
+    store.put(ROOT, &new).unwrap();
+    let covered = store.reclaimable(condemned).unwrap();
+    assert!(covered.len() >= 2, "{covered:?}");
+    let mut dropped = 0;
+    for segment in &covered {
+        assert!(segment.kept_bytes < segment.bytes, "{segment:?}");
+        let done = store.rewrite(segment.number, condemned).unwrap().unwrap();
+        assert_eq!((done.copied_bytes, done.freed_bytes), (segment.kept_bytes, segment.bytes));
+        assert_eq!((done.damaged_count, done.damaged.len()), (0, 0));
+        dropped += done.dropped;
+    }
+    let there: Vec<_> = (0..ROUND).filter(|&i| store.get(ROOT, noise(i).digest).unwrap().is_some()).collect();
+    assert!((0..ROUND).filter(|&i| needed(i)).all(|i| there.contains(&i)), "{there:?}");
+    assert_eq!(there.len() as u64 + dropped, ROUND);
+    assert!(dropped > ROUND / 3, "{dropped}");
+    assert_eq!(store.stats().chunks, there.len() as u64 + 1);
+    for i in there {
+        assert_eq!(store.get(ROOT, noise(i).digest).unwrap(), Some(noise(i)));
+        assert!(store.find(ROOT, noise(i).digest).unwrap().unwrap() <= store.durable_up_to() || !needed(i));
+    }
+    assert_eq!(store.get(ROOT, new.digest).unwrap(), Some(new));
+    covered.iter().map(|segment| segment.number).collect()
+}
+
+fn a_segment_that_is_gone_is_not_rewritten(store: &dyn ChunkStore, condemned: &Condemned, gone: &[u32]) {
+    let before = store.stats().chunks;
+    for &number in gone.iter().chain(&[1_000_000]) {
+        assert_eq!(store.rewrite(number, condemned).unwrap(), None, "segment {number}");
+    }
+    assert_eq!(store.stats().chunks, before);
+}
+
+fn a_second_round_finds_nothing_but_what_became_garbage(store: &dyn ChunkStore) {
+    // What had been in the open segment; and what was dropped can be put again.
+    let again = (0..ROUND).find(|&i| !store.contains(ROOT, noise(i).digest).unwrap()).unwrap();
+    store.put(ROOT, &noise(again)).unwrap();
+    for i in 0..ROUND {
+        store.put(ROOT, &noise(2000 + i)).unwrap();
+    }
+    let kept = |i: u64| needed(i) || i == again || i >= 2000;
+    let first = covering_most(store);
+    let all = || (0..ROUND).chain(2000..2000 + ROUND);
+    let walk = |marks: &Marks| {
+        all().filter(|&i| kept(i)).for_each(|i| _ = store.mark(marks, ROOT, noise(i).digest).unwrap());
+    };
+    walk(&first);
+    let second = first.again();
+    walk(&second);
+    let condemned = second.condemn().unwrap();
+    for segment in store.reclaimable(&condemned).unwrap() {
+        store.rewrite(segment.number, &condemned).unwrap();
+    }
+    for i in all() {
+        assert_eq!(store.get(ROOT, noise(i).digest).unwrap().is_some(), kept(i), "{i}");
+    }
 }
 
 fn text(i: usize) -> Packed {

@@ -5,14 +5,21 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 use parking_lot::Mutex;
 use quics_types::{Digest, RootId};
 
-use super::{ChunkStore, FlushCallback, Position, Progress, RecordInfo, Stats, Verification};
+use super::{
+    ChunkStore, Condemned, FlushCallback, Marks, Position, Progress, Reclaimable, RecordInfo, Rewritten, Stats,
+    Verification,
+};
 use crate::{Error, Packed};
+
+/// Positions of a segment, for reclaiming.
+const SEGMENT: u64 = 16;
 
 /// Keeps chunks in memory; what is not synced is lost in a crash.
 ///
 /// It has no thread, clock or randomness: syncing happens when the simulation says so, by [`MemoryChunks::sync`], and
 /// [`ChunkStore::flush_notify`] callbacks run inside of it, in their order. [`ChunkStore::flush`] syncs at once. Clones
-/// share their contents, so that a service that "restarts" finds what was durable.
+/// share their contents, so that a service that "restarts" finds what was durable. For reclaiming, every 16 puts are a
+/// segment; rewriting one is durable at once.
 #[derive(Clone, Default)]
 pub struct MemoryChunks {
     state: Arc<Mutex<State>>,
@@ -37,6 +44,17 @@ struct Stored {
     damaged: bool,
 }
 
+impl Stored {
+    /// The segment, and the place in it.
+    fn place(&self) -> (u32, u32) {
+        ((self.position / SEGMENT) as u32, (self.position % SEGMENT) as u32)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.packed.data.len() as u64
+    }
+}
+
 impl MemoryChunks {
     /// Makes an empty store.
     pub fn new() -> Self {
@@ -47,10 +65,7 @@ impl MemoryChunks {
     pub fn sync(&self) -> Position {
         let (callbacks, durable) = {
             let mut state = self.state.lock();
-            state.durable = state.last;
-            state.syncs += 1;
-            state.removed.clear();
-            (std::mem::take(&mut state.waiting), state.durable)
+            (state.sync(), state.durable)
         };
         for callback in callbacks {
             callback(Ok(()));
@@ -100,6 +115,56 @@ impl MemoryChunks {
 impl State {
     fn check(&self) -> Result<(), Error> {
         self.failed.as_ref().map_or(Ok(()), |reason| Err(Error::Failed(reason.clone())))
+    }
+
+    /// Returns the callbacks that are to be told.
+    fn sync(&mut self) -> Vec<FlushCallback> {
+        self.durable = self.last;
+        self.syncs += 1;
+        self.removed.clear();
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// The segment that is appended to.
+    fn open_segment(&self) -> u32 {
+        ((self.last + 1) / SEGMENT) as u32
+    }
+
+    fn see(&self, root: RootId, digest: Digest, seen: impl FnOnce(u32, u32)) -> Option<Position> {
+        let stored = self.chunks.get(&(root, digest))?;
+        let (segment, unit) = stored.place();
+        seen(segment, unit);
+        Some(Position(stored.position))
+    }
+
+    /// Moves or drops what is in a segment; `None` if it is the open one or there is nothing in it.
+    fn rewrite(&mut self, number: u32, condemned: &Condemned) -> Option<Rewritten> {
+        let in_it = |(key, stored): (&(RootId, Digest), &Stored)| (stored.place().0 == number).then_some(*key);
+        let keys: Vec<_> = self.chunks.iter().filter_map(in_it).collect();
+        if number >= self.open_segment() || keys.is_empty() {
+            return None;
+        }
+        let mut done = Rewritten::default();
+        for key in keys {
+            let Some(mut stored) = self.chunks.remove(&key) else { continue };
+            let bytes = stored.bytes();
+            done.freed_bytes += bytes;
+            if condemned.has(number, stored.place().1) {
+                done.dropped += 1;
+                done.dropped_bytes += bytes;
+            } else if stored.damaged {
+                self.damaged += 1;
+                done.damaged_count += 1;
+                done.damaged.push(key);
+            } else {
+                self.last += 1;
+                stored.position = self.last;
+                self.chunks.insert(key, stored);
+                done.copied += 1;
+                done.copied_bytes += bytes;
+            }
+        }
+        Some(done)
     }
 
     fn remove(&mut self, key: (RootId, Digest)) -> bool {
@@ -218,6 +283,58 @@ impl ChunkStore for MemoryChunks {
         let _ = records.into_iter().try_for_each(visit);
         Ok(())
     }
+
+    fn begin_marks(&self) -> Marks {
+        let state = self.state.lock();
+        let mut records = BTreeMap::<u32, Vec<u32>>::new();
+        for (segment, unit) in state.chunks.values().map(Stored::place) {
+            if segment < state.open_segment() {
+                records.entry(segment).or_default().push(unit);
+            }
+        }
+        Marks::new(records)
+    }
+
+    fn mark(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error> {
+        Ok(self.state.lock().see(root, digest, |segment, unit| marks.set(segment, unit)))
+    }
+
+    fn mark_walked(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error> {
+        Ok(self.state.lock().see(root, digest, |segment, unit| marks.set_walked(segment, unit)))
+    }
+
+    fn is_walked(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<bool, Error> {
+        let mut walked = false;
+        self.state.lock().see(root, digest, |segment, unit| walked = marks.is_walked(segment, unit));
+        Ok(walked)
+    }
+
+    fn reclaimable(&self, condemned: &Condemned) -> Result<Vec<Reclaimable>, Error> {
+        let state = self.state.lock();
+        let mut found = BTreeMap::new();
+        for stored in state.chunks.values() {
+            let (number, unit) = stored.place();
+            if number < state.open_segment() {
+                let one = found.entry(number).or_insert(Reclaimable { number, bytes: 0, kept_bytes: 0 });
+                one.bytes += stored.bytes();
+                one.kept_bytes += if condemned.has(number, unit) { 0 } else { stored.bytes() };
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    fn rewrite(&self, number: u32, condemned: &Condemned) -> Result<Option<Rewritten>, Error> {
+        let (done, callbacks) = {
+            let mut state = self.state.lock();
+            state.check()?;
+            let Some(done) = state.rewrite(number, condemned) else { return Ok(None) };
+            (done, state.sync())
+        };
+        for callback in callbacks {
+            callback(Ok(()));
+        }
+        Ok(Some(done))
+    }
 }
 
 impl std::fmt::Debug for MemoryChunks {
@@ -256,6 +373,32 @@ mod tests {
         assert_eq!(called.load(Ordering::Relaxed), 1);
         assert_eq!(store.get(ROOT, kept.digest).unwrap(), Some(kept));
         assert_eq!(store.get(ROOT, lost.digest).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_rewritten_segment_kept_outlives_a_crash_and_what_it_dropped_stays_gone() {
+        let store = MemoryChunks::new();
+        let chunks: Vec<_> = (0..40u8).map(|i| pack(&[i; 100])).collect();
+        for chunk in &chunks {
+            store.put(ROOT, chunk).unwrap();
+        }
+        store.sync();
+        let first = store.begin_marks();
+        store.mark(&first, ROOT, chunks[0].digest).unwrap();
+        store.damage(ROOT, chunks[1].digest);
+        store.mark(&first, ROOT, chunks[1].digest).unwrap();
+        let condemned = first.again().condemn().unwrap();
+        let done = store.rewrite(0, &condemned).unwrap().unwrap();
+        assert_eq!((done.copied, done.dropped), (1, 13), "positions begin at 1");
+        assert_eq!(done.damaged, [(ROOT, chunks[1].digest)]);
+        assert!(!store.needs_sync());
+        store.crash();
+        let there = |i: usize| store.get(ROOT, chunks[i].digest).unwrap().is_some();
+        assert!(there(0) && (1..15).all(|i| !there(i)) && (15..40).all(there));
+        assert_eq!(store.rewrite(0, &condemned).unwrap(), None);
+        assert_eq!(store.rewrite(2, &condemned).unwrap(), None, "it is appended to");
+        store.fail("the disk is gone");
+        assert!(matches!(store.rewrite(1, &condemned), Err(Error::Failed(_))));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+mod marks;
 mod memory;
 
 use std::ops::ControlFlow;
@@ -9,6 +10,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use quics_types::{Digest, RootId};
 
+pub use marks::{Condemned, Marks};
 pub use memory::MemoryChunks;
 
 use crate::{ChunkSource, Error, Packed};
@@ -90,6 +92,37 @@ pub struct Verification {
     pub complete: bool,
 }
 
+/// A segment that can be rewritten, and what that brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reclaimable {
+    /// The segment's number.
+    pub number: u32,
+    /// Bytes that it takes, and that rewriting frees.
+    pub bytes: u64,
+    /// Bytes of its records that have to be copied for it.
+    pub kept_bytes: u64,
+}
+
+/// What became of a segment that was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rewritten {
+    /// Chunks that are kept and stand elsewhere now.
+    pub copied: u64,
+    /// Bytes of their records.
+    pub copied_bytes: u64,
+    /// Chunks that were condemned and are gone.
+    pub dropped: u64,
+    /// Bytes of their records.
+    pub dropped_bytes: u64,
+    /// Bytes of the segment that was removed.
+    pub freed_bytes: u64,
+    /// Chunks that were kept and did not verify; they are absent now. At most the first 10 000 are named, and only
+    /// those whose name can still be read.
+    pub damaged: Vec<(RootId, Digest)>,
+    /// How many did not.
+    pub damaged_count: u64,
+}
+
 /// Keeps chunks by root and digest, in the form in which they travel.
 ///
 /// All calls may come from several threads at once. They block on the disk and hash: keep them off threads that
@@ -164,11 +197,61 @@ pub trait ChunkStore: Send + Sync {
     fn verify_all(&self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Verification, Error>;
 
     /// Visits what the store has, in no promised order, each chunk once; the callback may stop it. Chunks that are put
-    /// or taken out meanwhile may be visited or not.
+    /// or taken out meanwhile may be visited or not, those that are moved by [`ChunkStore::rewrite`] also twice.
     ///
     /// # Errors
     /// [`Error::Io`] if the disk cannot be asked.
     fn records(&self, visit: &mut dyn FnMut(RecordInfo) -> ControlFlow<()>) -> Result<(), Error>;
+
+    /// Begins the first mark of a round of reclaiming. It covers what is in service now in segments that will not be
+    /// appended to any more; all else counts as marked. Takes a few bytes of memory for each chunk, no disk.
+    fn begin_marks(&self) -> Marks;
+
+    /// As [`ChunkStore::find`], and marks the chunk as needed.
+    ///
+    /// From the beginning of a round to the end of its sweep, everything that may begin to refer to a chunk has to ask in
+    /// this way, with the newest marks, and to refer to it within the grace period. Then a chunk that was found stays
+    /// until the references are walked again, and one that is being dropped is not found; there is no state between.
+    /// The answer of a [`ChunkStore::put`] to a duplicate does not mark.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::find`].
+    fn mark(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error>;
+
+    /// As [`ChunkStore::mark`], for a manifest page after everything below it has been marked in this mark.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::find`].
+    fn mark_walked(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error>;
+
+    /// Whether [`ChunkStore::mark_walked`] was called for this page in this mark, so that it need not be walked again.
+    /// False for pages that the mark does not cover.
+    ///
+    /// # Errors
+    /// As [`ChunkStore::find`].
+    fn is_walked(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<bool, Error>;
+
+    /// The segments that can be rewritten, by their numbers, with what that would bring. Takes no disk, and a look at
+    /// every chunk of the index.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the index cannot be asked.
+    fn reclaimable(&self, condemned: &Condemned) -> Result<Vec<Reclaimable>, Error>;
+
+    /// Rewrites one segment without what is condemned: what it keeps is verified and moved, then the segment is removed.
+    /// A chunk that is marked meanwhile is kept. One that does not verify is quarantined, as by [`ChunkStore::get`].
+    /// `None` if there is no such segment or it is still appended to. Blocks for as long as it takes to copy the segment;
+    /// one is rewritten at a time.
+    ///
+    /// # Durability
+    /// When it returns, what was kept is durable and what was dropped is gone for good. After a crash in between, what
+    /// was kept is there and what was condemned may be, until another round.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] without room for the copies, and [`Error::Io`]: the segment stays, what was dropped of it may
+    /// be back when the store is opened again, and the call may be made again. What was found damaged until then is
+    /// absent and not named. [`Error::Failed`].
+    fn rewrite(&self, number: u32, condemned: &Condemned) -> Result<Option<Rewritten>, Error>;
 }
 
 /// The chunks of one root as a source of manifest pages.

@@ -2,6 +2,7 @@
 
 mod damage;
 mod power;
+mod rewrite;
 
 use std::{
     ops::ControlFlow,
@@ -60,6 +61,18 @@ fn a_store_on_a_disk_keeps_the_contract() {
 #[test]
 fn a_store_of_small_segments_keeps_the_contract() {
     contract::suite(&on(&SimDisk::new(Image::default())), &|| {});
+}
+
+#[test]
+fn a_store_in_memory_is_reclaimed() {
+    contract::reclaiming(&MemoryChunks::new());
+}
+
+#[test]
+fn a_store_of_small_segments_is_reclaimed() {
+    contract::reclaiming(&on(&SimDisk::new(Image::default())));
+    let directory = TempDir::new().unwrap();
+    contract::reclaiming(&small(&directory));
 }
 
 #[test]

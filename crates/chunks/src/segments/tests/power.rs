@@ -21,19 +21,19 @@ const CHUNKS: u64 = 40;
 
 /// What a run did, by the number of disk operations before it.
 #[derive(Default)]
-struct History {
+pub(super) struct History {
     /// A chunk came or went.
-    events: Vec<(usize, u64, bool)>,
+    pub(super) events: Vec<(usize, u64, bool)>,
     /// After so many operations, the first so many events were acknowledged as durable.
-    acknowledged: Vec<(usize, usize)>,
+    pub(super) acknowledged: Vec<(usize, usize)>,
 }
 
 impl History {
-    fn event(&mut self, disk: &SimDisk, i: u64, present: bool) {
+    pub(super) fn event(&mut self, disk: &SimDisk, i: u64, present: bool) {
         self.events.push((disk.count(), i, present));
     }
 
-    fn flush(&mut self, disk: &Arc<SimDisk>, store: &Segments) {
+    pub(super) fn flush(&mut self, disk: &Arc<SimDisk>, store: &Segments) {
         let (tell, told) = mpsc::channel();
         let counter = disk.clone();
         // Counted at the very moment of the acknowledgement: the syncer goes on with its side indexes at once.
@@ -42,7 +42,7 @@ impl History {
     }
 
     /// In which states a chunk may be after a cut behind `ops` operations: as acknowledged, or as anything later.
-    fn allowed(&self, i: u64, ops: usize) -> BTreeSet<bool> {
+    pub(super) fn allowed(&self, i: u64, ops: usize) -> BTreeSet<bool> {
         let sure = self.acknowledged.iter().rev().find(|(at, _)| *at <= ops).map_or(0, |(_, events)| *events);
         let of_chunk = |(_, chunk, present): &(usize, u64, bool)| (*chunk == i).then_some(*present);
         let settled = self.events[..sure].iter().filter_map(of_chunk).next_back().unwrap_or(false);
