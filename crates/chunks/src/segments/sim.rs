@@ -131,6 +131,8 @@ pub(super) struct SimDisk {
     pub(super) syncs_fail: AtomicBool,
     /// Every write and allocation finds the disk full while this is set.
     pub(super) full: AtomicBool,
+    /// After so many writes more the disk is full.
+    pub(super) writes_left: AtomicU64,
     /// No segment can be removed while this is set; side indexes can.
     pub(super) removes_fail: AtomicBool,
     /// Every read fails as a bad sector does while this is set.
@@ -151,6 +153,7 @@ impl SimDisk {
             seed: AtomicU64::new(1),
             syncs_fail: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            writes_left: AtomicU64::new(u64::MAX),
             removes_fail: AtomicBool::new(false),
             reads_fail: AtomicBool::new(false),
         })
@@ -266,6 +269,10 @@ impl DiskFile for SimFile {
 
     fn write(&self, parts: &[&[u8]], offset: u64) -> Result<(), Error> {
         self.disk.fail(&self.disk.full, "write", io::ErrorKind::StorageFull)?;
+        let left = &self.disk.writes_left;
+        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+            return Err(Error::io("write", "simulated", io::ErrorKind::StorageFull.into()));
+        }
         self.disk.run(Op::Write { inode: self.inode, offset, data: parts.concat() });
         Ok(())
     }

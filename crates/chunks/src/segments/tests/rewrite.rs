@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -294,22 +294,35 @@ fn a_record_that_is_listed_nowhere_any_more_is_given_up_and_counted() {
 }
 
 #[test]
-fn a_full_disk_stops_the_rewriting_and_costs_nothing() {
-    let disk = SimDisk::new(Image::default());
-    let store = on(&disk);
-    fill(&store, 0..CHUNKS);
-    let condemned = condemn(&store, even);
-    disk.full.store(true, Ordering::Relaxed);
-    assert!(matches!(sweep(&store, &condemned), Err(Error::NoSpace)));
-    assert_eq!(store.segments()[0].number, 1, "the segment stays");
-    (0..CHUNKS).filter(|&i| even(i)).for_each(|i| assert!(has(&store, i), "chunk {i}"));
-    let opened = on(&SimDisk::new(disk.image()));
-    (0..CHUNKS).filter(|&i| even(i)).for_each(|i| assert!(has(&opened, i), "chunk {i} after opening"));
-    disk.full.store(false, Ordering::Relaxed);
-    sweep(&store, &condemned).unwrap();
-    assert_ne!(store.segments()[0].number, 1);
-    check_figures(&store);
-    (0..CHUNKS).filter(|&i| even(i)).for_each(|i| assert!(has(&store, i), "chunk {i} in the end"));
+fn a_disk_that_is_full_at_any_write_stops_the_rewriting_and_costs_nothing() {
+    let mut stopped = 0;
+    for writes in 0.. {
+        let disk = SimDisk::new(Image::default());
+        let store = on(&disk);
+        fill(&store, 0..CHUNKS);
+        store.quarantine(ROOT, chunk(6).digest).unwrap();
+        let expected = |i: u64| even(i) && i != 6;
+        let all = |store: &Segments, when: &str| {
+            let missing = (0..CHUNKS).find(|&i| expected(i) && !has(store, i));
+            assert_eq!(missing, None, "full after {writes} writes, {when}");
+            assert!(!has(store, 6), "full after {writes} writes, {when}");
+        };
+        let condemned = condemn(&store, even);
+        disk.writes_left.store(writes, Ordering::Relaxed);
+        let Err(e) = sweep(&store, &condemned) else { break };
+        assert!(matches!(e, Error::NoSpace), "{e}");
+        stopped += 1;
+        check_figures(&store);
+        all(&store, "at once");
+        all(&on(&SimDisk::new(disk.image())), "after opening");
+        disk.writes_left.store(u64::MAX, Ordering::Relaxed);
+        sweep(&store, &condemned).unwrap();
+        check_figures(&store);
+        all(&store, "with room again");
+        drop(store);
+        all(&on(&disk), "in the end");
+    }
+    assert!(stopped > 12, "{stopped} writes were refused");
 }
 
 #[test]
@@ -320,6 +333,7 @@ fn a_segment_that_cannot_be_removed_stays_and_is_removed_later() {
     let condemned = condemn(&store, even);
     disk.removes_fail.store(true, Ordering::Relaxed);
     assert!(matches!(store.rewrite(1, &condemned), Err(Error::Io { action: "remove", .. })));
+    check_figures(&store);
     let image = disk.image();
     assert!(image.names.contains_key(&segment_name(1)) && !image.names.contains_key(&side_name(1)));
     let opened = on(&SimDisk::new(image));
@@ -372,13 +386,57 @@ fn a_read_that_began_at_the_old_place_is_served_or_looks_up_again() {
 }
 
 #[test]
+fn what_is_taken_out_while_it_is_moved_stays_out() {
+    let directory = TempDir::new().unwrap();
+    let store = Segments::open(directory.path(), SMALL).unwrap();
+    fill(&store, [0]);
+    let (key, old) = (store.shared.index.key(ROOT, chunk(0).digest), place(&store, 0));
+    // Between reading and appending.
+    assert!(store.quarantine(ROOT, chunk(0).digest).unwrap());
+    assert_eq!(store.shared.relocate(key, old, ROOT, &chunk(0)).unwrap(), None);
+    assert!(!has(&store, 0));
+    // Between looking for its place and taking it out there: whoever is in between, it is taken out.
+    let (done, moves) = (AtomicBool::new(false), AtomicU64::new(0));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let stayed = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let Some(place) = store.shared.index.get(key) else { continue };
+                let moved = store.shared.relocate(key, place, ROOT, &chunk(0)).unwrap();
+                moves.fetch_add(u64::from(moved.is_some()), Ordering::Relaxed);
+            }
+        });
+        let stays = |_: &u64| {
+            fill(&store, [0]);
+            let before = moves.load(Ordering::Relaxed);
+            while moves.load(Ordering::Relaxed) == before && Instant::now() < deadline {
+                std::hint::spin_loop();
+            }
+            !store.quarantine(ROOT, chunk(0).digest).unwrap() || store.contains(ROOT, chunk(0).digest).unwrap()
+        };
+        let stayed = (0..1000).find(stays);
+        done.store(true, Ordering::Relaxed);
+        stayed
+    });
+    assert_eq!(stayed, None, "it was not taken out");
+    assert!(Instant::now() < deadline, "it was moved {} times only", moves.into_inner());
+    drop(store);
+    assert!(!has(&Segments::open(directory.path(), SMALL).unwrap(), 0));
+}
+
+const ROUNDS: u64 = 6;
+/// Are found to be bad while they are moved.
+const VICTIMS: [u64; 2] = [36, 38];
+
+#[test]
 fn readers_uploads_and_questions_go_on_while_segments_are_rewritten() {
     let directory = TempDir::new().unwrap();
     let store = Segments::open(directory.path(), Options { sync_bytes: 300_000, ..SMALL }).unwrap();
     fill(&store, 0..CHUNKS);
     let (reads, rescued) = (AtomicU64::new(0), AtomicU64::new(0));
-    for round in 0..6 {
+    for round in 0..ROUNDS {
         // New chunks, so that the open segment of the last round is sealed.
+        fill(&store, VICTIMS);
         fill(&store, (0..12).map(|i| 1000 + round * 12 + i));
         sealed(&store);
         fill(&store, (0..CHUNKS).filter(|&i| !even(i)));
@@ -389,20 +447,24 @@ fn readers_uploads_and_questions_go_on_while_segments_are_rewritten() {
         let second = first.again();
         walk(&store, &second, even);
         let condemned = second.condemn().unwrap();
-        let swept = AtomicBool::new(false);
+        let (swept, asked) = (AtomicBool::new(false), Barrier::new(2));
         std::thread::scope(|scope| {
+            let bad = scope.spawn(|| VICTIMS.map(|i| store.quarantine(ROOT, chunk(i).digest).unwrap()));
             for reader in 0..2 {
                 let (store, reads, swept) = (&store, &reads, &swept);
                 scope.spawn(move || {
-                    while !swept.load(Ordering::Relaxed) {
-                        for i in (0..CHUNKS).filter(|&i| even(i) && i % 4 == reader * 2) {
+                    loop {
+                        for i in (0..VICTIMS[0]).filter(|&i| even(i) && i % 4 == reader * 2) {
                             assert!(has(store, i), "chunk {i} in round {round}");
                             reads.fetch_add(1, Ordering::Relaxed);
+                        }
+                        if swept.load(Ordering::Relaxed) {
+                            break;
                         }
                     }
                 });
             }
-            let (store, rescued, second, swept) = (&store, &rescued, &second, &swept);
+            let (store, rescued, second, swept, asked) = (&store, &rescued, &second, &swept, &asked);
             let upload = scope.spawn(move || {
                 let mut answered = Vec::new();
                 for i in (0..CHUNKS).rev().filter(|&i| !even(i)) {
@@ -412,23 +474,30 @@ fn readers_uploads_and_questions_go_on_while_segments_are_rewritten() {
                     } else {
                         store.put(ROOT, &chunk(i)).unwrap();
                     }
+                    if answered.is_empty() {
+                        // The sweep begins when one question has been answered.
+                        asked.wait();
+                    }
                     answered.push(i);
                     answered.iter().for_each(|&i| assert!(has(store, i), "chunk {i} was promised in round {round}"));
                 }
                 answered
             });
+            asked.wait();
             let done = sweep(store, &condemned);
             swept.store(true, Ordering::Relaxed);
             done.unwrap();
+            assert_eq!(bad.join().unwrap(), [true; 2]);
             let answered = upload.join().unwrap();
             answered.into_iter().for_each(|i| assert!(has(store, i), "chunk {i} was promised in round {round}"));
         });
         check_figures(&store);
+        VICTIMS.iter().for_each(|&i| assert!(!has(&store, i), "chunk {i} was taken out in round {round}"));
     }
     assert!(reads.into_inner() > 100);
-    assert_eq!(store.stats().damaged, 0, "a chunk that moves is not damaged");
+    assert_eq!(store.stats().damaged, 2 * ROUNDS, "a chunk that moves is not damaged");
     drop(store);
     let store = Segments::open(directory.path(), SMALL).unwrap();
-    (0..CHUNKS).for_each(|i| assert!(has(&store, i), "chunk {i} after opening"));
-    assert!(rescued.into_inner() > 0, "some questions came before the sweep");
+    (0..CHUNKS).for_each(|i| assert_eq!(has(&store, i), !VICTIMS.contains(&i), "chunk {i} after opening"));
+    assert!(rescued.into_inner() >= ROUNDS, "the first question of each round came before the sweep");
 }
