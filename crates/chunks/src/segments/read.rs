@@ -31,7 +31,7 @@ struct State {
     damaged: u64,
 }
 
-struct Segment {
+pub(super) struct Segment {
     key: Key,
     end: u32,
     live: u64,
@@ -102,11 +102,16 @@ impl Files {
         self.state.lock().segments.get(&number).filter(|segment| segment.sealed).map(|segment| segment.end.into())
     }
 
-    /// Forgets a segment that was removed. Reads that have its file go on.
-    pub(super) fn forget(&self, number: u32) {
+    /// Forgets a segment that is to be removed. Reads that have its file go on.
+    pub(super) fn forget(&self, number: u32) -> Option<Segment> {
         let mut state = self.state.lock();
-        state.segments.remove(&number);
         state.open.retain(|open| open.number != number);
+        state.segments.remove(&number)
+    }
+
+    /// Knows a segment again that could not be removed.
+    pub(super) fn remember(&self, number: u32, segment: Segment) {
+        self.state.lock().segments.insert(number, segment);
     }
 
     /// Keeps a file open for reading, unless its segment was forgotten meanwhile.
@@ -216,12 +221,19 @@ impl Shared {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The records of a segment from its side index, or by a scan where that is missing or damaged.
+    /// The records of a segment from its side index, or by a scan where that is missing or damaged; none of a segment
+    /// that is gone.
     pub(super) fn entries(&self, number: u32) -> Result<Vec<Entry>, Error> {
         if let Ok(Some(side)) = read_side(self.disk.as_ref(), number) {
             return Ok(side.entries);
         }
-        let Some((file, key)) = self.files.file(self.disk.as_ref(), number)? else { return Ok(Vec::new()) };
+        let (file, key) = match self.files.file(self.disk.as_ref(), number) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Vec::new()),
+            // It was rewritten and removed in between.
+            Err(_) if !self.files.has(number) => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
         Ok(scan::scan(file.as_ref(), number, &key)?.side.entries)
     }
 

@@ -167,14 +167,23 @@ impl Segments {
     }
 
     fn unlink(&self, number: u32) -> Result<(), Error> {
+        // Forgotten first, so that whoever does not find a file can tell why.
+        let Some(segment) = self.shared.files.forget(number) else { return Ok(()) };
+        if let Err(e) = self.remove_files(number) {
+            self.shared.files.remember(number, segment);
+            return Err(e);
+        }
+        // A later sync that succeeds would prove nothing about the segments that were made since.
+        self.shared.disk.sync().inspect_err(|e| self.syncer.note(e))
+    }
+
+    fn remove_files(&self, number: u32) -> Result<(), Error> {
         let disk = self.shared.disk.as_ref();
         // The side index first: one without its segment would stay for ever.
         match disk.remove(&side_name(number)) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             other => other?,
         }
-        disk.remove(&segment_name(number))?;
-        self.shared.files.forget(number);
-        disk.sync()
+        disk.remove(&segment_name(number))
     }
 }

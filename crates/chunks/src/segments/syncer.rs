@@ -72,10 +72,10 @@ impl Syncer {
         self.inner.state.lock().check()
     }
 
-    /// Takes note of an error of a put: one that leaves a file in doubt ends the store. That a file could not be made
-    /// or allocated leaves nothing in doubt.
+    /// Takes note of an error of a put or rewriting: one that leaves a file or the directory in doubt ends the store.
+    /// That a file could not be made, allocated or removed leaves nothing in doubt.
     pub(super) fn note(&self, error: &Error) {
-        if matches!(error, Error::Io { action: "write", .. }) {
+        if matches!(error, Error::Io { action: "write" | "sync", .. }) {
             self.inner.fail(error);
         }
     }

@@ -1,6 +1,7 @@
 //! Reclaiming: what is kept survives everything, what is condemned does not stay.
 
 use std::{
+    ops::ControlFlow,
     sync::{
         Arc, Barrier,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -464,6 +465,11 @@ fn readers_uploads_and_questions_go_on_while_segments_are_rewritten() {
                     }
                 });
             }
+            scope.spawn(|| {
+                while !swept.load(Ordering::Relaxed) {
+                    store.records(&mut |_| ControlFlow::Continue(())).unwrap();
+                }
+            });
             let (store, rescued, second, swept, asked) = (&store, &rescued, &second, &swept, &asked);
             let upload = scope.spawn(move || {
                 let mut answered = Vec::new();
