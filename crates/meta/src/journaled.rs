@@ -111,18 +111,6 @@ impl Journaled {
         Ok(Self { core, threads: Mutex::new(Some((writer, keeper))) })
     }
 
-    /// Takes a snapshot now and drops the segments that it covers. It blocks until the disk has it.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Closed`]; [`Error::Fatal`] where a sync failed.
-    pub fn snapshot(&self) -> Result<(), Error> {
-        self.core.queue.lock().health()?;
-        upkeep::take_snapshot(&self.core).map_err(|error| match error {
-            fatal @ Error::Fatal { .. } => self.core.fail(fatal),
-            other => other,
-        })
-    }
-
     fn page(&self, start: &[u8], end: &[u8], order: Order, limit: usize) -> Result<Vec<Row>, Error> {
         self.core.table.read().page(Span::new(start, end), order, limit)
     }
@@ -272,6 +260,22 @@ impl MetaStore for Journaled {
         }
         self.core.look_after();
         Ok(())
+    }
+
+    fn seal(&self) -> Result<Receipt, Error> {
+        let mut queue = self.core.queue.lock();
+        let receipt = queue.seal(&self.core.table.read())?;
+        drop(queue);
+        self.core.work.notify_one();
+        Ok(receipt)
+    }
+
+    fn snapshot(&self) -> Result<(), Error> {
+        self.core.queue.lock().health()?;
+        upkeep::take_snapshot(&self.core).map_err(|error| match error {
+            fatal @ Error::Fatal { .. } => self.core.fail(fatal),
+            other => other,
+        })
     }
 
     fn epoch(&self) -> u64 {

@@ -276,6 +276,21 @@ impl MetaStore for Memory {
         Ok(())
     }
 
+    fn seal(&self) -> Result<Receipt, Error> {
+        let mut inner = self.alive()?;
+        let Inner { queue, table, .. } = &mut *inner;
+        let receipt = queue.seal(table)?;
+        if inner.at_once {
+            inner.sync(usize::MAX, true)?;
+        }
+        Ok(receipt)
+    }
+
+    fn snapshot(&self) -> Result<(), Error> {
+        // There is no journal behind it.
+        self.alive().map(drop)
+    }
+
     fn epoch(&self) -> u64 {
         self.inner.lock().epochs.get(self.incarnation as usize).map_or(0, |epoch| epoch.id)
     }

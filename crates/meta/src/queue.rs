@@ -81,6 +81,15 @@ impl Queue {
         self.bytes <= self.bound / 2 || !matches!(self.phase, Phase::Running)
     }
 
+    /// Ends the segment that batches are given places in, unless it is empty, by an empty batch in the next one.
+    pub(crate) fn seal(&mut self, table: &Table) -> Result<Receipt, Error> {
+        let before = self.place;
+        if before.offset > HEADER_LEN as u64 {
+            self.place = Place { segment: before.segment + 1, offset: HEADER_LEN as u64 };
+        }
+        self.admit(table, Batch::new()).inspect_err(|_| self.place = before)
+    }
+
     /// Judges a batch that was checked, and gives it its seq and its place.
     pub(crate) fn admit(&mut self, table: &Table, batch: Batch) -> Result<Receipt, Error> {
         self.health()?;

@@ -139,6 +139,20 @@ pub trait MetaStore: Send + Sync + 'static {
     /// [`Error::Missing`] for a segment that is not draining.
     fn release(&self, segment: u64) -> Result<(), Error>;
 
+    /// Ends the journal segment that is written to, unless it is empty: when the receipt has resolved it takes no more
+    /// batches, and its blobs can be moved.
+    ///
+    /// # Errors
+    /// As [`MetaStore::submit`].
+    fn seal(&self) -> Result<Receipt, Error>;
+
+    /// Takes a snapshot now and drops the segments that it covers and that hold no blobs any more, and older snapshots. It
+    /// blocks until the disk has it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Closed`]; [`Error::Fatal`] where a sync failed.
+    fn snapshot(&self) -> Result<(), Error>;
+
     /// Gives the random number of this opening.
     fn epoch(&self) -> u64;
 

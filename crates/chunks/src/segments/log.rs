@@ -190,6 +190,24 @@ impl Shared {
         Ok(writer.unsynced)
     }
 
+    /// Ends the open segment, unless it has no records; returns its number, and the position behind all that was put before.
+    pub(super) fn end_segment(&self) -> Result<(Option<u32>, Position), Error> {
+        let mut writer = self.log.writer.lock();
+        let before = writer.number;
+        if !writer.side.entries.is_empty() {
+            writer.roll(self.disk.as_ref())?;
+            self.opened(&writer);
+        }
+        let ended = Some(before).filter(|before| *before != writer.number);
+        Ok((ended, position(writer.number, writer.side.end)))
+    }
+
+    /// Knows the segment that has just become the open one.
+    fn opened(&self, writer: &Writer) {
+        self.files.add(writer.number, writer.key, DATA_START, false);
+        self.files.keep(writer.number, writer.file.clone());
+    }
+
     /// Takes a record out of service, at once in memory, and with the next sync for good; false if it was not in service
     /// at `place`.
     pub(super) fn take_out(&self, key: Fingerprint, place: Place, root: RootId, digest: Digest) -> Result<bool, Error> {
@@ -207,8 +225,7 @@ impl Shared {
         let before = writer.number;
         let spot = writer.append(self.disk.as_ref(), &self.options, record, payload)?;
         if writer.number != before {
-            self.files.add(writer.number, writer.key, DATA_START, false);
-            self.files.keep(writer.number, writer.file.clone());
+            self.opened(writer);
         }
         let place = index::Place { spot, span: record.span() };
         self.files.grow(place, matches!(record.kind, Kind::Chunk { .. }));

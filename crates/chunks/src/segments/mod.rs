@@ -313,6 +313,22 @@ impl ChunkStore for Segments {
         self.cover()
     }
 
+    fn begin_marks_of(&self, root: RootId) -> Result<Marks, Error> {
+        self.cover_root(root)
+    }
+
+    fn seal(&self) -> Result<(), Error> {
+        self.syncer.check()?;
+        let (ended, end) = self.shared.end_segment().inspect_err(|e| self.syncer.note(e))?;
+        self.syncer.wait_sealed(end)?;
+        // Without room for its side index it is not sealed before the store is opened again.
+        if ended.is_none_or(|number| self.shared.files.sealed(number).is_some()) { Ok(()) } else { Err(Error::NoSpace) }
+    }
+
+    fn remains(&self, root: RootId, condemned: &Condemned) -> Result<Vec<u32>, Error> {
+        self.holding(root, condemned)
+    }
+
     fn mark(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error> {
         Ok(self.find_with(root, digest, |spot| marks.set(spot.segment, spot.unit())))
     }

@@ -51,6 +51,47 @@ impl Segments {
         Marks::new(records)
     }
 
+    pub(super) fn cover_root(&self, root: RootId) -> Result<Marks, Error> {
+        let mut records = BTreeMap::new();
+        for segment in self.segments().into_iter().filter(|segment| segment.sealed) {
+            let mut units = Vec::new();
+            self.records_of(segment.number, root, |place, in_service| {
+                if in_service {
+                    units.push(place.spot.unit());
+                }
+            })?;
+            records.insert(segment.number, units);
+        }
+        Ok(Marks::new(records))
+    }
+
+    pub(super) fn holding(&self, root: RootId, condemned: &Condemned) -> Result<Vec<u32>, Error> {
+        let mut found = Vec::new();
+        // The last one is appended to.
+        let ended = self.segments().into_iter().rev().skip(1).rev();
+        for segment in ended {
+            let mut holds = false;
+            self.records_of(segment.number, root, |place, in_service| {
+                holds |= !in_service || condemned.has(segment.number, place.spot.unit());
+            })?;
+            if holds {
+                found.push(segment.number);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Visits the chunks of a root in a segment, each with whether it is in service there.
+    fn records_of(&self, number: u32, root: RootId, mut visit: impl FnMut(Place, bool)) -> Result<(), Error> {
+        for entry in self.shared.entries(number)? {
+            if entry.root == root && matches!(entry.what, What::Chunk { .. }) {
+                let place = Place { spot: Spot { segment: number, offset: entry.offset }, span: entry.span() };
+                visit(place, self.shared.index.get(self.shared.index.key(root, entry.digest)) == Some(place));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn find_with(&self, root: RootId, digest: Digest, seen: impl FnOnce(Spot)) -> Option<Position> {
         let key = self.shared.index.key(root, digest);
         self.shared.index.get_with(key, |place| seen(place.spot)).map(|place| place.position())

@@ -37,6 +37,8 @@ struct Inner {
 struct State {
     requested: Position,
     durable: Position,
+    /// The segments that were full at this position are sealed, or cannot be.
+    sealed: Position,
     closing: bool,
     failed: Option<Arc<str>>,
     waiting: Vec<(Position, FlushCallback)>,
@@ -51,7 +53,8 @@ impl State {
 impl Syncer {
     /// Starts the thread; everything up to `durable` is durable already.
     pub(super) fn start(shared: Arc<Shared>, durable: Position) -> Result<Self, Error> {
-        let state = State { requested: durable, durable, closing: false, failed: None, waiting: Vec::new() };
+        let state =
+            State { requested: durable, durable, sealed: durable, closing: false, failed: None, waiting: Vec::new() };
         let inner = Arc::new(Inner {
             shared,
             state: Mutex::new(state),
@@ -111,6 +114,17 @@ impl Syncer {
         }
     }
 
+    /// Waits until the segments that were full at `position` are sealed, where there was room for that.
+    pub(super) fn wait_sealed(&self, position: Position) -> Result<(), Error> {
+        self.request(position);
+        let mut state = self.inner.state.lock();
+        while state.sealed < position {
+            state.check()?;
+            self.inner.moved.wait(&mut state);
+        }
+        state.check()
+    }
+
     /// Calls back once `position` is durable, or never will be.
     pub(super) fn notify(&self, position: Position, callback: FlushCallback) {
         let result = {
@@ -152,6 +166,7 @@ impl Inner {
                 return self.fail(&e);
             }
             self.move_to(batch.end);
+            let end = batch.end;
             for full in batch.full {
                 match write_side(self.shared.disk.as_ref(), full.number, &full.side) {
                     Ok(()) => self.shared.files.seal(full.number),
@@ -160,6 +175,8 @@ impl Inner {
                     Err(e) => return self.fail(&e),
                 }
             }
+            self.state.lock().sealed = end;
+            self.moved.notify_all();
         }
     }
 

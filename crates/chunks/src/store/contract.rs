@@ -38,6 +38,7 @@ pub(crate) fn reclaiming(store: &dyn ChunkStore) {
     let gone = what_is_marked_or_new_is_kept_and_the_rest_is_gone(store, &condemned);
     a_segment_that_is_gone_is_not_rewritten(store, &condemned, &gone);
     a_second_round_finds_nothing_but_what_became_garbage(store);
+    one_roots_garbage_goes_at_once_and_nothing_else(store);
 }
 
 const ROUND: u64 = 60;
@@ -155,6 +156,35 @@ fn a_second_round_finds_nothing_but_what_became_garbage(store: &dyn ChunkStore) 
     for i in all() {
         assert_eq!(store.get(ROOT, noise(i).digest).unwrap().is_some(), kept(i), "{i}");
     }
+}
+
+fn one_roots_garbage_goes_at_once_and_nothing_else(store: &dyn ChunkStore) {
+    let (mine, theirs) = (RootId::from_bytes([0x51; 16]), RootId::from_bytes([0x52; 16]));
+    for i in 0..10 {
+        store.put(mine, &noise(5000 + i)).unwrap();
+        store.put(theirs, &noise(5000 + i)).unwrap();
+    }
+    store.seal().unwrap();
+    let marks = store.begin_marks_of(mine).unwrap();
+    assert_eq!(marks.covered(), 10, "the open segment was sealed, and only one root is covered");
+    for i in 0..5 {
+        assert!(store.mark(&marks, mine, noise(5000 + i).digest).unwrap().is_some());
+    }
+    let condemned = marks.condemn_at_once();
+    let remains = store.remains(mine, &condemned).unwrap();
+    assert!(!remains.is_empty());
+    for number in remains {
+        store.rewrite(number, &condemned).unwrap().expect("it is sealed");
+    }
+    assert!(store.remains(mine, &condemned).unwrap().is_empty());
+    for i in 0..10 {
+        assert_eq!(store.contains(mine, noise(5000 + i).digest).unwrap(), i < 5, "{i}");
+        assert!(store.contains(theirs, noise(5000 + i).digest).unwrap(), "{i}");
+    }
+    let before = store.stats().segments;
+    store.seal().unwrap();
+    store.seal().unwrap();
+    assert!(store.stats().segments <= before + 1, "an empty segment is not sealed");
 }
 
 fn text(i: usize) -> Packed {

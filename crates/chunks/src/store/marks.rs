@@ -37,7 +37,7 @@ pub struct Marks {
     earlier: Option<Arc<Round>>,
 }
 
-/// The records that two marks have not reached.
+/// The records that two marks, or one, have not reached.
 ///
 /// It looks at the marks whenever it is asked, so that what is marked during the sweep is condemned no longer.
 #[derive(Clone)]
@@ -94,6 +94,14 @@ impl Marks {
         self.earlier.as_ref().map(|_| Condemned { marks: self.clone() })
     }
 
+    /// As [`Marks::condemn`], by this mark alone.
+    ///
+    /// Only for who knows that whatever was asked for before the mark began had become a reference, or was given up,
+    /// before its walk began.
+    pub fn condemn_at_once(&self) -> Condemned {
+        Condemned { marks: self.clone() }
+    }
+
     /// How many records it covers.
     pub fn covered(&self) -> u64 {
         self.cover.records as u64
@@ -127,7 +135,7 @@ impl Condemned {
     pub(crate) fn has(&self, segment: u32, unit: u32) -> bool {
         let Marks { cover, now, earlier } = &self.marks;
         let Some(record) = cover.record(segment, unit) else { return false };
-        earlier.as_ref().is_some_and(|earlier| !earlier.marked.get(record)) && !now.marked.get(record)
+        earlier.as_ref().is_none_or(|earlier| !earlier.marked.get(record)) && !now.marked.get(record)
     }
 }
 
@@ -200,6 +208,10 @@ mod tests {
         let marks = covering(&[(1, 5)].into());
         assert!(marks.condemn().is_none());
         assert!(marks.again().condemn().unwrap().has(1, 5));
+        let at_once = marks.condemn_at_once();
+        assert!(at_once.has(1, 5) && !at_once.has(1, 6));
+        marks.set(1, 5);
+        assert!(!at_once.has(1, 5));
     }
 
     #[test]

@@ -295,6 +295,40 @@ impl ChunkStore for MemoryChunks {
         Marks::new(records)
     }
 
+    fn begin_marks_of(&self, root: RootId) -> Result<Marks, Error> {
+        let state = self.state.lock();
+        let mut records = BTreeMap::<u32, Vec<u32>>::new();
+        for ((of, _), stored) in &state.chunks {
+            let (segment, unit) = stored.place();
+            if *of == root && segment < state.open_segment() {
+                records.entry(segment).or_default().push(unit);
+            }
+        }
+        Ok(Marks::new(records))
+    }
+
+    fn seal(&self) -> Result<(), Error> {
+        {
+            let mut state = self.state.lock();
+            state.check()?;
+            // The next put is the first one of a segment.
+            state.last = (state.last + 1).next_multiple_of(SEGMENT) - 1;
+        }
+        self.flush().map(drop)
+    }
+
+    fn remains(&self, root: RootId, condemned: &Condemned) -> Result<Vec<u32>, Error> {
+        let state = self.state.lock();
+        let mut found = std::collections::BTreeSet::new();
+        for ((of, _), stored) in &state.chunks {
+            let (segment, unit) = stored.place();
+            if *of == root && condemned.has(segment, unit) {
+                found.insert(segment);
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
     fn mark(&self, marks: &Marks, root: RootId, digest: Digest) -> Result<Option<Position>, Error> {
         Ok(self.state.lock().see(root, digest, |segment, unit| marks.set(segment, unit)))
     }

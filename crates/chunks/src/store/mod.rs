@@ -207,6 +207,27 @@ pub trait ChunkStore: Send + Sync {
     /// appended to any more; all else counts as marked. Takes a few bytes of memory for each chunk, no disk.
     fn begin_marks(&self) -> Marks;
 
+    /// As [`ChunkStore::begin_marks`], over the chunks of one root alone. It reads the lists of all segments.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the disk cannot be asked.
+    fn begin_marks_of(&self, root: RootId) -> Result<Marks, Error>;
+
+    /// Ends the segment that is appended to, unless it is empty, so that what it holds can be reclaimed. Blocks until what
+    /// was put before is durable.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`] and [`Error::Failed`].
+    fn seal(&self) -> Result<(), Error>;
+
+    /// The segments, but for the one that is appended to, in which bytes of a root's chunks lie that are condemned, or that
+    /// are not in service: those that have to be rewritten so that nothing of them is left. It reads the lists of all
+    /// segments.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the disk cannot be asked.
+    fn remains(&self, root: RootId, condemned: &Condemned) -> Result<Vec<u32>, Error>;
+
     /// As [`ChunkStore::find`], and marks the chunk as needed.
     ///
     /// From the beginning of a round to the end of its sweep, everything that may begin to refer to a chunk has to ask in

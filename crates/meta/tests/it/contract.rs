@@ -325,6 +325,15 @@ fn blobs_of_sealed_segments_are_drained_and_released(mut backend: impl Backend) 
     assert_eq!(store.draining(100), []);
     assert!(matches!(store.release(last), Err(Error::Missing { .. })));
     assert_eq!(store.read_blob(written.last().unwrap().0).unwrap(), vec![19; 600]);
+    let (one, two) = (store.seal().unwrap(), store.seal().unwrap());
+    backend.done(one).unwrap();
+    backend.done(two).unwrap();
+    assert_eq!(store.draining(100), [last], "it takes no more batches");
+    let left = store.blobs(last, None, 100).unwrap();
+    assert_eq!(left.last().map(|blob| blob.at), written.last().map(|(at, _)| *at));
+    store.release(last).unwrap();
+    store.snapshot().unwrap();
+    assert!(matches!(store.read_blob(written.last().unwrap().0), Err(Error::Gone { .. })));
 }
 
 fn reopening_keeps_rows_and_extends_the_chain_of_epochs(mut backend: impl Backend) {

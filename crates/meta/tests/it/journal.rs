@@ -175,6 +175,32 @@ fn segments_are_dropped_behind_a_snapshot_once_their_blobs_are_released() {
 }
 
 #[test]
+fn a_blob_that_was_released_is_in_no_file_after_sealing_and_a_snapshot() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let mut batch = Batch::new();
+    let slot = batch.blob("what must not be kept");
+    batch.put_located("k", "", slot);
+    store.submit(batch).unwrap().wait().unwrap();
+    let holding = || {
+        let names = disk.list().unwrap();
+        let holds = |name: &String| {
+            disk.bytes_of(name).is_some_and(|bytes| bytes.windows(21).any(|at| at == b"what must not be kept"))
+        };
+        names.into_iter().filter(holds).count()
+    };
+    assert_eq!(holding(), 1);
+    store.seal().unwrap().wait().unwrap();
+    let sealed = store.draining(10);
+    let mut batch = Batch::new();
+    batch.delete("k");
+    store.submit(batch).unwrap().wait().unwrap();
+    sealed.iter().for_each(|segment| store.release(*segment).unwrap());
+    store.snapshot().unwrap();
+    assert_eq!(holding(), 0);
+}
+
+#[test]
 fn the_journal_is_kept_short_without_being_asked() {
     let disk = SimDisk::new(1);
     let small = Options { snapshot_after: 16 << 10, ..options() };
