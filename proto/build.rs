@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "quics/registry/v1/admin.proto",
     "quics/sync/v1/sync.proto",
     "quics/sync/v1/relay.proto",
+    "quics/sync/v1/references.proto",
     "quics/sync/v1/admin.proto",
     "quics/history/v1/history.proto",
     "quics/history/v1/admin.proto",

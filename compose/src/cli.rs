@@ -48,6 +48,17 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Give back the disk space of contents that nothing refers to any more: no file, conflict, version or upload
+    Reclaim {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Only say how much would come back
+        #[arg(long)]
+        dry_run: bool,
+        /// Rewrite also what has little to give
+        #[arg(long)]
+        all: bool,
+    },
     /// Give a user a role in a root, or end the membership
     Member {
         #[command(flatten)]
@@ -180,6 +191,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Stop { data } => commands::stop(&data.resolve()?)?,
         Command::Status { data, json } => return runtime()?.block_on(commands::status(&data.resolve()?, json)),
         Command::Verify { data } => return runtime()?.block_on(commands::verify(&data.resolve()?)),
+        Command::Reclaim { data, dry_run, all } => {
+            runtime()?.block_on(commands::reclaim(&data.resolve()?, dry_run, all))?;
+        }
         Command::Member { data, root, user, role } => {
             let role = match role {
                 Membership::Reader => Role::Reader,

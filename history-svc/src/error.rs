@@ -75,6 +75,9 @@ pub enum Error {
     /// sync-svc did not keep to the contract.
     #[error("sync-svc: {0}")]
     Relay(&'static str),
+    /// Not everything that sync-svc has told is applied yet.
+    #[error("history-svc is behind sync-svc")]
+    Behind,
     /// The service is about to end.
     #[error("the service is shutting down")]
     Draining,
@@ -140,7 +143,7 @@ impl Domain for Error {
             Error::NoDirectory => Code::FailedPrecondition,
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
-            Error::SyncAway | Error::Draining => Code::Unavailable,
+            Error::SyncAway | Error::Behind | Error::Draining => Code::Unavailable,
             Error::Sync { code, .. } => *code,
             Error::Meta(_) | Error::Newer { .. } | Error::Relay(_) | Error::Task => Code::Internal,
         }
@@ -149,7 +152,9 @@ impl Domain for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Meta(MetaError::NoSpace) => Some(Duration::from_secs(30)),
-            Error::Meta(MetaError::Busy) | Error::Draining | Error::SyncAway => Some(Duration::from_secs(1)),
+            Error::Meta(MetaError::Busy) | Error::Draining | Error::SyncAway | Error::Behind => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

@@ -28,6 +28,7 @@ mod intake;
 mod metrics;
 mod plan;
 mod query;
+mod references;
 mod relay;
 mod repair;
 mod restore;

@@ -8,7 +8,7 @@ use quics_kit::clock::{Clock, SystemClock};
 use quics_kit::data::DataDir;
 use quics_kit::members::{self, Follow, Members};
 use quics_kit::names;
-use quics_kit::service::Host;
+use quics_kit::service::{Host, Sister};
 use quics_kit::telemetry::link;
 use quics_meta::{Journaled, MetaStore};
 use quics_quic::{ClientAuth, Server};
@@ -18,8 +18,8 @@ use tonic::service::Routes;
 
 use crate::grpc::Grpc;
 use crate::grpc::admin::Admin;
+use crate::grpc::references::References;
 use crate::service::{Parts, Service};
-use crate::sync::Registry;
 use crate::{Config, Error, RunError};
 
 /// Below this key stands the view of members.
@@ -59,7 +59,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let service = Service::new(Parts {
         meta: meta.clone(),
         access: Arc::new(members),
-        sync: Arc::new(Registry::new(joined.clone(), config.sync)),
+        sync: Arc::new(Sister::new(joined.clone(), names::Service::Sync, config.sync)),
         clock,
         shutdown: shutdown.clone(),
     });
@@ -85,7 +85,7 @@ async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: Canc
 
 /// The service's calls, to be served by whatever serves routes.
 pub fn routes(service: &Arc<Service>) -> Routes {
-    Routes::new(Grpc::server(service.clone()))
+    Routes::new(Grpc::server(service.clone())).add_service(References::server(service.clone()))
 }
 
 /// Looks at the store until shutdown.

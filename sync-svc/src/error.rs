@@ -74,6 +74,22 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// A service that keeps references to contents cannot be asked.
+    #[error("{holder}-svc cannot be asked which contents it still needs, so nothing was taken away: {reason}")]
+    HolderAway {
+        /// Which.
+        holder: quics_kit::names::Service,
+        /// Why.
+        reason: String,
+    },
+    /// A page of a content of the root is lost, so that it is not known what is needed there.
+    #[error(
+        "the disk has lost a page of a content of this root, so that it is not known what is needed: verify the stores"
+    )]
+    RootTorn,
+    /// Devices ask for what is to be taken away.
+    #[error("devices ask for these contents just now; try again")]
+    Wanted,
     /// A newer stream does what this one did.
     #[error("a newer stream has taken this one's place")]
     Replaced,
@@ -138,7 +154,7 @@ impl Domain for Error {
             Error::Malformed(_) | Error::Protocol(_) | Error::Inline | Error::TooManyUnrecorded => {
                 Code::InvalidArgument
             }
-            Error::ResumeFirst | Error::MayNot(_) => Code::FailedPrecondition,
+            Error::ResumeFirst | Error::MayNot(_) | Error::RootTorn => Code::FailedPrecondition,
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
             Error::NotFound(_) => Code::NotFound,
@@ -146,7 +162,7 @@ impl Domain for Error {
             // Only a caller who answers much at once can make one.
             Error::Meta(MetaError::TooLarge { .. }) => Code::InvalidArgument,
             Error::Cut => Code::Cancelled,
-            Error::Draining => Code::Unavailable,
+            Error::HolderAway { .. } | Error::Wanted | Error::Draining => Code::Unavailable,
             Error::Meta(_) | Error::Newer { .. } | Error::Task => Code::Internal,
         }
     }

@@ -3,6 +3,8 @@
 pub(crate) mod admin;
 mod brakes;
 mod conflicts;
+mod purge;
+mod reclaim;
 pub(crate) mod relay;
 
 use std::pin::Pin;

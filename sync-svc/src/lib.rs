@@ -41,6 +41,7 @@ pub mod ledger;
 mod metrics;
 mod prompt;
 mod push;
+mod reclaim;
 mod relay;
 mod resolve;
 mod room;
@@ -60,6 +61,7 @@ pub use db::records::{Cause, ConflictEntry, Entry, Event, EventPosition, Verdict
 pub use error::{Error, RunError};
 pub use ledger::Ledger;
 pub use quics_types::WallTime;
+pub use reclaim::Holders;
 pub use run::{routes, run};
 pub use service::{Parts, Service};
 

@@ -65,6 +65,10 @@ counters! {
     prompts "sync.prompts.sent",
     /// Records of the feed that went out.
     changes "sync.changes.sent",
+    /// Chunks that were taken away because nothing needed them.
+    reclaimed_chunks "sync.reclaimed.chunks",
+    /// Bytes of disk that this has returned.
+    reclaimed_bytes "sync.reclaimed.bytes",
     /// Events that went out to those who keep history.
     events "sync.events.sent",
 }

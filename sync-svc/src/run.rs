@@ -8,7 +8,7 @@ use quics_kit::clock::{Clock, SystemClock};
 use quics_kit::data::DataDir;
 use quics_kit::members::{self, Follow, Members};
 use quics_kit::names;
-use quics_kit::service::Host;
+use quics_kit::service::{Host, Sister};
 use quics_kit::telemetry::link;
 use quics_meta::{Journaled, MetaStore};
 use quics_quic::{ClientAuth, Server};
@@ -18,8 +18,9 @@ use tonic::service::Routes;
 use crate::grpc::Grpc;
 use crate::grpc::admin::Admin;
 use crate::grpc::relay::Relay;
+use crate::reclaim::Schedule;
 use crate::service::{Parts, Service};
-use crate::{Config, Error, RunError, group, upkeep};
+use crate::{Config, Error, RunError, group, reclaim, upkeep};
 
 /// Below this key stands the view of members.
 const MEMBERS: &[u8] = b"M";
@@ -57,12 +58,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         meta: meta.clone(),
         chunks: chunks.clone(),
         access: Arc::new(members),
+        holders: Arc::new(Sister::new(joined.clone(), names::Service::History, config.history)),
         clock,
         directory,
         reserve: config.reserve,
         shutdown: shutdown.clone(),
     });
-    let served = serve(host, server, service.clone(), shutdown).await;
+    let schedule = Schedule::of_seconds(config.reclaim_every, config.reclaim_grace);
+    let served = serve(host, server, service.clone(), schedule, shutdown).await;
     // Said now, registry-svc need not wait for a connection that is silent.
     joined.registry.close();
     service.ended().await;
@@ -73,7 +76,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 }
 
 /// Serves the calls and keeps the stores in order until `shutdown`.
-async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: CancellationToken) -> Result<(), RunError> {
+async fn serve(
+    host: Host,
+    server: Server,
+    service: Arc<Service>,
+    schedule: Schedule,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     service.metrics.export();
     let announcing = service.clone().announcing();
     host.spawn("announcer", async {
@@ -83,6 +92,7 @@ async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: Canc
     host.spawn("room", upkeep::look(service.clone()));
     host.spawn("mover", upkeep::move_contents(service.clone()));
     host.spawn("upkeep", upkeep::tidy(service.clone()));
+    host.spawn("reclaim", reclaim::on_schedule(service.clone(), schedule));
     host.spawn("groups", group::resume(service.clone()));
     let routes = routes(&service);
     let admin = Routes::new(Admin::server(service, host.admin()));

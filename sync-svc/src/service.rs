@@ -19,6 +19,7 @@ use crate::group::Groups;
 use crate::hub::Hub;
 use crate::ledger::{Answer, Request};
 use crate::metrics::Metrics;
+use crate::reclaim::{Holders, Rounds};
 use crate::room::Room;
 use crate::{Contents, Error, Ledger, WallTime};
 
@@ -40,6 +41,8 @@ pub struct Service {
     /// Commits of which watchers are to be told when they are durable, by their number in the store.
     queued: Mutex<BTreeMap<u64, RootId>>,
     pub(crate) groups: Groups,
+    pub(crate) reclaim: Rounds,
+    pub(crate) holders: Arc<dyn Holders>,
     /// Ends the stream that follows the events, when there is a newer one.
     follower: Mutex<CancellationToken>,
     /// The tasks of the streams; they end when their stream does, or at shutdown.
@@ -54,6 +57,8 @@ pub struct Parts {
     pub chunks: Arc<dyn ChunkStore>,
     /// Who may do what.
     pub access: Arc<dyn Access>,
+    /// The way to those who keep references to contents.
+    pub holders: Arc<dyn Holders>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// The directory whose file system is watched for room.
@@ -79,6 +84,8 @@ impl Service {
             clock: parts.clock,
             queued: Mutex::default(),
             groups: Groups::default(),
+            reclaim: Rounds::default(),
+            holders: parts.holders,
             follower: Mutex::default(),
             streams: TaskTracker::new(),
         })

@@ -162,7 +162,7 @@ async fn count_conflicts(service: &Arc<Service>) -> Result<(), Error> {
 }
 
 /// Whether a store has failed for good.
-fn is_final(error: &Error) -> bool {
+pub(crate) fn is_final(error: &Error) -> bool {
     matches!(
         error,
         Error::Meta(quics_meta::Error::Fatal { .. })

@@ -10,6 +10,7 @@ use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::upload_request::Message;
 use quics_types::{DeviceId, Digest, LeaseId, RootId, limits};
 
+use crate::contents::Asking;
 use crate::metrics::add;
 use crate::service::Service;
 use crate::{Error, encode};
@@ -32,22 +33,35 @@ pub(crate) async fn serve(
     let lease = LeaseId::from_slice(&open.lease_id).map_err(Malformed::from)?;
     service.guard(Caller::Device(device)).role_soon(root).await?;
     service.contents().may_hold(root, lease, device)?;
-    let mut upload =
-        Upload { service, device, root, lease, writing: FuturesUnordered::new(), held: Vec::new(), count: 0 };
+    let mut upload = Upload {
+        service,
+        device,
+        root,
+        lease,
+        writing: FuturesUnordered::new(),
+        held: Vec::new(),
+        asking: None,
+        count: 0,
+    };
     let done = upload.take(requests).await;
     // What came is kept under the lease, however the stream ended.
     let kept = upload.keep().await;
     done.and(kept).map(|()| upload.count)
 }
 
+/// Chunks that were written, and the token of who asked.
+type Written = (Asking, Vec<Digest>);
+
 struct Upload {
     service: Arc<Service>,
     device: DeviceId,
     root: RootId,
     lease: LeaseId,
-    writing: FuturesUnordered<BoxFuture<'static, Result<Vec<Digest>, Error>>>,
+    writing: FuturesUnordered<BoxFuture<'static, Result<Written, Error>>>,
     /// Chunks that are written and not under the lease yet.
     held: Vec<Digest>,
+    /// Since before the first of them was written.
+    asking: Option<Asking>,
     count: u64,
 }
 
@@ -86,25 +100,28 @@ impl Upload {
         }
         let packed = chunks.chunks.into_iter().map(encode::packed).collect::<Result<Vec<_>, _>>()?;
         let (service, root) = (self.service.clone(), self.root);
+        let asking = service.contents().asking();
         self.writing.push(Box::pin(async move {
             let write = move |service: &Service| {
                 let bytes: usize = packed.iter().map(|chunk| chunk.data.len()).sum();
                 for chunk in &packed {
-                    service.contents().chunks().put(root, chunk)?;
+                    service.contents().put(root, chunk)?;
                 }
                 add(&service.metrics.chunks_in, packed.len() as u64);
                 add(&service.metrics.bytes_in, bytes as u64);
                 Ok(packed.iter().map(|chunk| chunk.digest).collect())
             };
-            service.blocking(write).await
+            Ok((asking, service.blocking(write).await?))
         }));
         Ok(())
     }
 
-    async fn written(&mut self, digests: Vec<Digest>) -> Result<(), Error> {
+    async fn written(&mut self, (asking, digests): Written) -> Result<(), Error> {
         self.count += digests.len() as u64;
         self.held.extend(digests);
-        if self.held.len() >= limits::DIGESTS_PER_MESSAGE { self.hold().await } else { Ok(()) }
+        // Whoever reclaims waits for those who asked before.
+        let waited_for = self.asking.get_or_insert(asking).is_waited_for(self.service.contents().gate());
+        if waited_for || self.held.len() >= limits::DIGESTS_PER_MESSAGE { self.hold().await } else { Ok(()) }
     }
 
     async fn drain(&mut self) -> Result<(), Error> {
@@ -119,6 +136,7 @@ impl Upload {
         let digests = std::mem::take(&mut self.held);
         let (root, lease, device) = (self.root, self.lease, self.device);
         hold(&self.service, root, lease, device, &digests).await?;
+        self.asking = None;
         // The chunks are durable by the flush that follows; what came back is no longer wanted then.
         self.service.flushed().await?;
         self.service.contents().healed(root, &digests)
@@ -168,6 +186,7 @@ pub(crate) async fn find_missing(
         }
         Ok((missing, there))
     };
+    let _asking = service.contents().asking();
     let (missing, there) = service.blocking(look).await?;
     hold(&service, root, lease, device, &there).await?;
     Ok(missing)

@@ -114,6 +114,7 @@ pub(crate) const SEAMS: &[(&str, &[&str], &str)] = &[
     ("crates/kit/src/members.rs", &["Instant::now"], "tokio's clock, which tests stop: a limit for waiting"),
     ("crates/kit/src/members/follow.rs", &["Instant::now", "rand::rng"], "the same, and the spread of its attempts"),
     ("history-svc/src/relay.rs", &["Instant::now", "rand::rng"], "tokio's clock, and the spread of attempts to follow"),
+    ("sync-svc/src/reclaim/round.rs", &["Instant::now"], "tokio's clock: pauses as long as it has worked"),
     ("crates/meta/src/disk/real.rs", &["std::fs", "getrandom"], "the disk of the journal; sim.rs is the other"),
     ("crates/chunks/src/segments/disk.rs", &["std::fs", "getrandom"], "the disk of the segments; sim.rs is the other"),
     (

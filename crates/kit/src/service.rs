@@ -16,6 +16,7 @@ mod config;
 mod join;
 mod ops;
 mod ready;
+mod sister;
 mod tasks;
 
 use std::io;
@@ -31,6 +32,7 @@ pub use admin::{AdminToken, Denied};
 pub use config::Config;
 pub use join::Joined;
 pub use ready::Ready;
+pub use sister::Sister;
 
 use crate::clock::Clock;
 use crate::data::{self, DataDir};

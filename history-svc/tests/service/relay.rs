@@ -149,6 +149,15 @@ impl RelayService for Telling {
     async fn get_group(&self, _: Request<sync::GetGroupRequest>) -> Result<Response<sync::GetGroupResponse>, Status> {
         Err(Status::not_found("no group"))
     }
+
+    type PurgeContentsStream = Pin<Box<dyn Stream<Item = Result<sync::PurgeContentsResponse, Status>> + Send>>;
+
+    async fn purge_contents(
+        &self,
+        _: Request<sync::PurgeContentsRequest>,
+    ) -> Result<Response<Self::PurgeContentsStream>, Status> {
+        Err(Status::unavailable("nothing is purged here"))
+    }
 }
 
 /// WRITER writes, READER reads, others are nobody.

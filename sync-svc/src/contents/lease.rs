@@ -72,6 +72,43 @@ impl Contents {
         Ok(self.meta.submit(batch)?)
     }
 
+    /// Reads a list of digests that a lease holds.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Newer`].
+    pub(crate) fn leased(&self, key: &[u8], list: &[u8]) -> Result<Vec<Digest>, Error> {
+        match list {
+            [VERSION, digests @ ..] if digests.len() % Digest::LEN == 0 => {
+                let digest = |bytes| Digest::from_slice(bytes).map_err(|_| Error::damaged(key));
+                digests.chunks(Digest::LEN).map(digest).collect()
+            }
+            [version, ..] if *version > VERSION => Err(Error::Newer { version: *version }),
+            _ => Err(Error::damaged(key)),
+        }
+    }
+
+    /// Ends the leases of a root, a bounded number of rows; `None` when there are none.
+    ///
+    /// # Durability
+    /// When the receipt has resolved.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn end_leases(&self, root: RootId) -> Result<Option<Receipt>, Error> {
+        let _one_at_a_time = self.leases.lock();
+        let reads = Reads::latest(&*self.meta);
+        let mut batch = Batch::new();
+        let (from, to) = keys::all(b'm', Some(root));
+        for (list, _) in reads.raw_range(&from, &to, STEP)? {
+            batch.delete(list);
+        }
+        let (from, to) = keys::all(b'l', Some(root));
+        for (key, stored) in reads.range(&from, &to, STEP)? {
+            quics_records::wide::delete(&mut batch, key, stored.pieces);
+        }
+        if batch.is_empty() { Ok(None) } else { Ok(Some(self.meta.submit(batch)?)) }
+    }
+
     /// Removes leases that are over, a bounded number of rows; says where to go on, `None` at the end.
     ///
     /// # Errors

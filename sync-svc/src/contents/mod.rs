@@ -5,6 +5,7 @@
 //! chunk. A [`mover`](Mover) copies such contents to the chunk store before their journal segment is dropped. The content of
 //! every empty file is known without being stored.
 
+mod gate;
 mod lease;
 mod mover;
 mod presence;
@@ -18,6 +19,7 @@ use quics_meta::MetaStore;
 use quics_records::Reads;
 use quics_types::{Digest, RootId};
 
+pub(crate) use gate::{Asking, Gate, Running};
 pub use mover::Mover;
 pub use presence::Presence;
 
@@ -42,6 +44,7 @@ pub struct Contents {
     chunks: Arc<dyn ChunkStore>,
     /// Held while a lease is read and written.
     leases: Arc<parking_lot::Mutex<()>>,
+    gate: Arc<Gate>,
 }
 
 /// Where a chunk or page is.
@@ -66,7 +69,41 @@ impl Found {
 impl Contents {
     /// Takes the two stores.
     pub fn new(meta: Arc<dyn MetaStore>, chunks: Arc<dyn ChunkStore>) -> Self {
-        Self { meta, chunks, leases: Arc::default() }
+        Self { meta, chunks, leases: Arc::default(), gate: Arc::default() }
+    }
+
+    /// A token for who is about to ask whether chunks are there, to be held until what refers to them is submitted.
+    pub(crate) fn asking(&self) -> Asking {
+        self.gate.asking()
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Puts a chunk, and has it kept while marks run, also where it was there already.
+    ///
+    /// # Errors
+    /// Those of the chunk store.
+    pub(crate) fn put(&self, root: RootId, chunk: &Packed) -> Result<Position, Error> {
+        for _ in 0..TRIES {
+            self.chunks.put(root, chunk)?;
+            // One that was there may just have been given up.
+            if let Some(position) = self.gate.find(&*self.chunks, root, chunk.digest)? {
+                return Ok(position);
+            }
+        }
+        Err(quics_chunks::Error::Absent { digest: chunk.digest }.into())
+    }
+
+    /// The metadata store.
+    pub(crate) fn meta(&self) -> &dyn MetaStore {
+        &*self.meta
+    }
+
+    /// Whether this is the content of every empty file, which is known without being stored.
+    pub(crate) fn is_empty_content(&self, content: Digest) -> bool {
+        content == EMPTY.0
     }
 
     /// The chunk store.
@@ -79,7 +116,7 @@ impl Contents {
         if digest == EMPTY.0 {
             return Ok(Some(Found::Journaled));
         }
-        let stored = || Ok::<_, Error>(self.chunks.find(root, digest)?.map(Found::Stored));
+        let stored = || Ok::<_, Error>(self.gate.find(&*self.chunks, root, digest)?.map(Found::Stored));
         if let Some(found) = stored()? {
             return Ok(Some(found));
         }

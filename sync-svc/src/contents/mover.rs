@@ -71,6 +71,7 @@ impl Mover {
 impl Contents {
     /// Moves the contents of these blobs, as far as their rows still name them.
     fn move_out(&self, blobs: &[Blob]) -> Result<(), Error> {
+        let _asking = self.asking();
         let reads = Reads::latest(&*self.meta);
         let mut batch = Batch::new();
         for blob in blobs {
@@ -86,8 +87,8 @@ impl Contents {
             }
             if names_it {
                 let (content, page, _) = inline_content(&blob.bytes)?;
-                self.chunks.put(tag.root, &Packed::of(tag.chunk, blob.bytes.clone()))?;
-                self.chunks.put(tag.root, &Packed::raw(content, page))?;
+                self.put(tag.root, &Packed::of(tag.chunk, blob.bytes.clone()))?;
+                self.put(tag.root, &Packed::raw(content, page))?;
             }
         }
         if batch.is_empty() {

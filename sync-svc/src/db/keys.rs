@@ -88,6 +88,11 @@ pub(crate) fn answered(root: RootId, id: ResolutionId, entry: EntryId) -> Bytes 
     key(b'u', root, &[id.as_bytes(), entry.as_bytes()])
 }
 
+/// The resolution of such a key; `None` if it is none.
+pub(crate) fn parse_answered(key: &[u8]) -> Option<ResolutionId> {
+    ResolutionId::from_slice(key.get(17..33)?).ok()
+}
+
 pub(crate) fn resolved(root: RootId, seq: u64) -> Bytes {
     key(b't', root, &[&seq.to_be_bytes()])
 }

@@ -10,7 +10,7 @@ use quics_proto::sync::v1::admin_service_server::{AdminService, AdminServiceServ
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
-use super::{Answers, outgoing, refuse};
+use super::{Answers, outgoing, reclaim, refuse};
 use crate::service::Service;
 use crate::{Error, encode};
 
@@ -18,6 +18,9 @@ use crate::{Error, encode};
 const ROOTS: usize = 1024;
 /// Chunks between two messages of a verification.
 const PROGRESS: u64 = 1024;
+
+/// Messages of a round of reclaiming that wait for their reader.
+const TOLD: usize = 16;
 
 /// Operations.
 pub(crate) struct Admin {
@@ -101,6 +104,7 @@ fn verify(service: &Service, out: &mpsc::Sender<Result<sync::VerifyStoresRespons
 #[tonic::async_trait]
 impl AdminService for Admin {
     type VerifyStoresStream = Answers<sync::VerifyStoresResponse>;
+    type ReclaimStream = Answers<sync::ReclaimResponse>;
 
     async fn get_statistics(
         &self,
@@ -124,6 +128,13 @@ impl AdminService for Admin {
                 drop(out.send(Err(error)).await);
             }
         });
+        Ok(outgoing(answers))
+    }
+
+    async fn reclaim(&self, request: Request<sync::ReclaimRequest>) -> Result<Response<Self::ReclaimStream>, Status> {
+        self.token.check(request.metadata()).map_err(|denied| status(&denied))?;
+        let (out, answers) = mpsc::channel(TOLD);
+        self.service.run(reclaim::serve(self.service.clone(), request.into_inner(), out));
         Ok(outgoing(answers))
     }
 }

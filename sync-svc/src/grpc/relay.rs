@@ -12,10 +12,15 @@ use quics_types::{GroupId, limits};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, WAITING, incoming, outgoing, refuse, root_of};
+use super::{Answers, WAITING, digests_of, incoming, outgoing, purge, refuse, root_of};
 use crate::db::groups::{GroupEntry, Stage};
 use crate::service::Service;
 use crate::{Error, encode, group, relay};
+
+/// Contents of one purge.
+const PURGED: usize = 1024;
+/// Messages of a purge that wait for their reader.
+const TOLD: usize = 16;
 
 /// What other services may ask.
 pub(crate) struct Relay {
@@ -47,6 +52,7 @@ impl Relay {
 #[tonic::async_trait]
 impl RelayService for Relay {
     type FollowEventsStream = Answers<sync::FollowEventsResponse>;
+    type PurgeContentsStream = Answers<sync::PurgeContentsResponse>;
 
     async fn follow_events(
         &self,
@@ -83,5 +89,21 @@ impl RelayService for Relay {
         let entry = entry.filter(|entry| entry.stage != Stage::Open);
         let entry = entry.ok_or_else(|| refuse(Error::NotFound("a group of this id")))?;
         Ok(Response::new(sync::GetGroupResponse { state: Some(self.state(&entry)) }))
+    }
+
+    async fn purge_contents(
+        &self,
+        request: Request<sync::PurgeContentsRequest>,
+    ) -> Result<Response<Self::PurgeContentsStream>, Status> {
+        self.history(&request)?;
+        let request = request.into_inner();
+        let root = root_of(&request.root_id)?;
+        let contents = digests_of(&request.content_ids)?;
+        if contents.is_empty() || contents.len() > PURGED {
+            return Err(refuse(Error::Protocol("a purge is of 1 to 1024 contents")));
+        }
+        let (out, answers) = mpsc::channel(TOLD);
+        self.service.run(purge::serve(self.service.clone(), root, contents.into_iter().collect(), out));
+        Ok(outgoing(answers))
     }
 }

@@ -47,11 +47,12 @@ impl Ledger {
             if id != content || bytes.len() as u64 != size {
                 return Err(Error::Inline);
             }
-            // A content that is there already is not written again.
-            return Ok(match (chunk, self.contents.find(root, id, true)?) {
-                (Some(chunk), None) => Ok(Content::Inline { content: id, chunk, bytes: bytes.clone() }),
-                (_, Some(found)) => self.flushed(found.position()),
-                (None, None) => Ok(Content::Nothing),
+            let Some(chunk) = chunk else { return Ok(Ok(Content::Nothing)) };
+            // A content that is there already, its page and its chunk, is not written again.
+            let there = (self.contents.find(root, id, true)?, self.contents.find(root, chunk, true)?);
+            return Ok(match there {
+                (Some(page), Some(data)) => self.flushed(page.position().max(data.position())),
+                _ => Ok(Content::Inline { content: id, chunk, bytes: bytes.clone() }),
             });
         }
         Ok(match self.contents.presence(root, content, size)? {

@@ -186,6 +186,7 @@ impl Ledger {
         if kept.record.stage != Stage::Begun {
             return Ok(Step::Nothing);
         }
+        let _asking = self.contents.asking();
         // The pages of large contents are read outside of the root's lock.
         let changes = match self.next_changes(root, group, kept.record.taken(), refused)? {
             Ok(changes) => changes,

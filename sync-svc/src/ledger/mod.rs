@@ -26,6 +26,7 @@ mod conflicts;
 mod content;
 mod cursor;
 mod feed;
+mod forget;
 mod group;
 mod outbox;
 mod propose;

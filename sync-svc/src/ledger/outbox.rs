@@ -154,6 +154,22 @@ impl Ledger {
         Ok(Some(self.meta.submit(batch)?))
     }
 
+    /// The position up to which events were durably removed, because somebody has applied them; `None` if nobody ever has.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn removed_events(&self) -> Result<Option<EventPosition>, Error> {
+        Ok(records::get::<EventPosition>(self.durable(), keys::APPLIED)?.map(|kept| kept.record))
+    }
+
+    /// Whether this server drew this position.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn has_told(&self, position: EventPosition) -> Result<bool, Error> {
+        self.has_drawn(position)
+    }
+
     /// Puts events into a batch, each under its number, and queues it.
     pub(super) fn submit_with(&self, mut batch: Batch, events: &[Event]) -> Result<Receipt, Error> {
         let mut outbox = self.outbox.lock();

@@ -94,6 +94,7 @@ impl Ledger {
                 return Ok(answer);
             }
         }
+        let _asking = self.contents.asking();
         let content = match self.content(request.root, request.proposal.value(), request.inline.as_ref())? {
             Ok(content) => content,
             Err(Lacking::Missing(digests)) => return Ok(Answer::Missing(digests)),

@@ -1,8 +1,6 @@
 //! The resolutions that are kept: the newest of each root, for whoever wants to take one back.
 
-use bytes::Bytes;
 use quics_reconcile::Row;
-use quics_records::wide;
 use quics_types::{ResolutionId, RootId};
 
 use super::Ledger;
@@ -85,15 +83,7 @@ impl Write<'_> {
         let Some((key, oldest)) = latest.raw_range(&from, &to, 1)?.into_iter().next() else { return Ok(()) };
         let oldest = ResolutionId::from_slice(&oldest).map_err(|_| Error::damaged(&key))?;
         self.batch.delete(key);
-        let key = keys::resolution(root, oldest);
-        let Some(kept) = records::get::<ResolutionEntry>(latest, &key)? else { return Ok(()) };
-        wide::delete(&mut self.batch, key, kept.pieces);
-        for entry in kept.record.entries {
-            let key: Bytes = keys::answered(root, oldest, entry);
-            if let Some(stored) = latest.get(&key)? {
-                wide::delete(&mut self.batch, key, stored.pieces);
-            }
-        }
+        self.ledger.remove_resolution(&mut self.batch, root, oldest)?;
         Ok(())
     }
 }

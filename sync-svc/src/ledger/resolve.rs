@@ -139,6 +139,7 @@ impl Ledger {
         if let Some(done) = self.resolved(request)? {
             return Ok(Resolved::Done(done));
         }
+        let _asking = self.contents.asking();
         // The pages of large contents are read outside of the root's lock.
         let mut contents = BTreeMap::new();
         for answering in &request.answers {

@@ -47,6 +47,7 @@ impl World {
             meta: Arc::new(Memory::synced(1)),
             chunks: Arc::new(MemoryChunks::new()),
             access: Roles::new([((ROOT, A), Role::Owner), ((ROOT, B), Role::Writer)]),
+            holders: Arc::new(()),
             clock: clock.clone(),
             directory: directory.path().to_owned(),
             reserve: 0,

@@ -183,6 +183,7 @@ pub(crate) fn open(
         meta: meta.clone(),
         chunks,
         access,
+        holders: Arc::new(()),
         clock: Arc::new(SystemClock),
         directory: directory.to_owned(),
         reserve,

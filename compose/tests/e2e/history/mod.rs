@@ -9,6 +9,7 @@ use crate::support::{Pair, until};
 
 mod brake;
 mod life;
+mod reclaim;
 mod refusals;
 mod restore;
 mod service;

@@ -25,7 +25,7 @@ use quics_types::{Digest, RootId};
 
 use super::{
     Segments,
-    header::{segment_name, side_name},
+    header::{DATA_START, segment_name, side_name},
     index::Place,
     open::NAMED_DAMAGE,
     record::{ALIGN, Spot},
@@ -104,10 +104,11 @@ impl Segments {
                 *kept.entry(place.spot.segment).or_default() += u64::from(place.span);
             }
         });
-        let worth = |segment: super::SegmentInfo| Reclaimable {
-            number: segment.number,
-            bytes: segment.bytes,
-            kept_bytes: kept.get(&segment.number).copied().unwrap_or(0),
+        let worth = |segment: super::SegmentInfo| {
+            let kept_bytes = kept.get(&segment.number).copied().unwrap_or(0);
+            let records = segment.bytes.saturating_sub(DATA_START.into());
+            let unneeded_bytes = records.saturating_sub(kept_bytes);
+            Reclaimable { number: segment.number, bytes: segment.bytes, kept_bytes, unneeded_bytes }
         };
         self.segments().into_iter().filter(|segment| segment.sealed).map(worth).collect()
     }

@@ -349,9 +349,11 @@ impl ChunkStore for MemoryChunks {
         for stored in state.chunks.values() {
             let (number, unit) = stored.place();
             if number < state.open_segment() {
-                let one = found.entry(number).or_insert(Reclaimable { number, bytes: 0, kept_bytes: 0 });
+                let nothing = Reclaimable { number, bytes: 0, kept_bytes: 0, unneeded_bytes: 0 };
+                let one = found.entry(number).or_insert(nothing);
                 one.bytes += stored.bytes();
-                one.kept_bytes += if condemned.has(number, unit) { 0 } else { stored.bytes() };
+                *if condemned.has(number, unit) { &mut one.unneeded_bytes } else { &mut one.kept_bytes } +=
+                    stored.bytes();
             }
         }
         Ok(found.into_values().collect())

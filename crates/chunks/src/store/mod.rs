@@ -101,6 +101,8 @@ pub struct Reclaimable {
     pub bytes: u64,
     /// Bytes of its records that have to be copied for it.
     pub kept_bytes: u64,
+    /// Bytes of its other records.
+    pub unneeded_bytes: u64,
 }
 
 /// What became of a segment that was rewritten.

@@ -49,15 +49,22 @@ impl Joined {
         Ok(identity.put_into(&self.tls)?)
     }
 
-    /// Asks registry-svc where sync-svc is; `None` while that has not said so itself.
+    /// Asks registry-svc where a service is; `None` while that has not said so itself.
     ///
     /// # Errors
     /// What the call ended with.
-    pub async fn find_sync(&self) -> Result<Option<String>, tonic::Status> {
+    pub async fn find(&self, service: Service) -> Result<Option<String>, tonic::Status> {
         let mut request = tonic::Request::new(registry::GetServicesRequest {});
         request.set_timeout(ASK);
         let services = RegistryServiceClient::new(self.registry.clone()).get_services(request).await?.into_inner();
-        Ok(address_beside(&self.address, &services.services.unwrap_or_default().sync))
+        let told = services.services.unwrap_or_default();
+        let told = match service {
+            Service::Registry => told.registry,
+            Service::Sync => told.sync,
+            Service::History => told.history,
+            Service::Share => told.share,
+        };
+        Ok(address_beside(&self.address, &told))
     }
 
     /// Makes a channel to another service at `address`.
