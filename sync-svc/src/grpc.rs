@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::reclaim::away;
 use crate::service::Service;
 use crate::{Error, download, encode, push, upload, watch};
 
@@ -57,6 +58,11 @@ impl Grpc {
     fn device<T>(&self, request: &Request<T>) -> Result<DeviceId, Status> {
         self.caller(request)?.device().map_err(|error| status(&error))
     }
+}
+
+/// What one who keeps references ended a call with.
+pub(crate) fn refused(status: Status) -> Error {
+    away(status.message())
 }
 
 fn refuse<E: Into<Error>>(error: E) -> Status {

@@ -16,9 +16,9 @@ use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::references_response::Message;
 use quics_proto::sync::v1::references_service_client::ReferencesServiceClient;
 use quics_types::{RootId, limits};
-use tonic::Status;
 
 use super::marking::Marking;
+use crate::grpc::refused;
 use crate::service::Service;
 use crate::{Error, encode};
 
@@ -44,12 +44,8 @@ impl Holders for () {
     }
 }
 
-fn away(reason: impl Into<String>) -> Error {
+pub(crate) fn away(reason: impl Into<String>) -> Error {
     Error::HolderAway { holder: names::Service::History, reason: reason.into() }
-}
-
-fn refused(status: Status) -> Error {
-    away(status.message())
 }
 
 /// Marks what other services refer to in these roots. The rows of this one were walked over before.
@@ -68,10 +64,10 @@ pub(super) async fn ask(service: &Arc<Service>, mut marking: Marking, roots: &[R
     for root in roots.iter().copied() {
         let request =
             sync::ReferencesRequest { root_id: encode::root_id(root), at_least: Some(encode::position(at_least)) };
-        let mut answers = spoken(client.references(request)).await?.into_inner();
+        let mut answers = spoken(client.references(request), refused).await?.into_inner();
         let mut count = 0;
         let finish = loop {
-            match spoken(answers.message()).await?.and_then(|answer| answer.message) {
+            match spoken(answers.message(), refused).await?.and_then(|answer| answer.message) {
                 Some(Message::Contents(told)) => {
                     count += told.content_ids.len() as u64;
                     let told = digests(&told.content_ids)?;
@@ -102,7 +98,7 @@ pub(super) async fn ask(service: &Arc<Service>, mut marking: Marking, roots: &[R
 }
 
 /// What a call says, within a time.
-async fn spoken<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Error> {
+async fn spoken<T, E>(call: impl Future<Output = Result<T, E>>, refused: fn(E) -> Error) -> Result<T, Error> {
     match tokio::time::timeout(SILENT, call).await {
         Ok(answer) => answer.map_err(refused),
         Err(_) => Err(away("it does not answer")),

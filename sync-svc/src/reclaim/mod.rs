@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use holders::Holders;
+pub(crate) use holders::away;
 pub(crate) use marking::{By, Still};
 pub(crate) use named::names;
 pub(crate) use purge::{Purged, Purging, purge};

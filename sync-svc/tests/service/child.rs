@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quics_chunks::{Packed, inline_content};
@@ -25,7 +26,7 @@ fn server_process() {
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let server = Server::bind(ServerConfig::new(read_server(&directory)), ([127, 0, 0, 1], 0).into()).unwrap();
-        let (service, _meta) = open(&directory, Roles::usual(), 0, &shutdown);
+        let (service, _meta) = open(&directory, Roles::usual(), Arc::new(()), 0, &shutdown);
         tokio::spawn(service.clone().announcing());
         std::fs::write(directory.join("address.new"), server.local_addr().to_string()).unwrap();
         std::fs::rename(directory.join("address.new"), directory.join("address")).unwrap();

@@ -7,6 +7,7 @@ mod answers;
 mod child;
 mod contents;
 mod groups;
+mod purge;
 mod relay;
 mod roles;
 mod server;

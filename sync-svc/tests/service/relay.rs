@@ -15,14 +15,14 @@ use crate::session::{Push, create, file, id_bytes, soon};
 pub(crate) const HISTORY: names::Subject = names::Subject::Service(names::Service::History);
 
 /// A stream of events.
-struct Follow {
+pub(crate) struct Follow {
     requests: mpsc::Sender<sync::FollowEventsRequest>,
     responses: Streaming<sync::FollowEventsResponse>,
     continuity: sync::Continuity,
 }
 
 impl Follow {
-    async fn open(server: &Running, position: Option<sync::EventPosition>) -> Self {
+    pub(crate) async fn open(server: &Running, position: Option<sync::EventPosition>) -> Self {
         let mut client = server.ca.relay(HISTORY, server.address);
         let (requests, stream) = mpsc::channel(16);
         let open = sync::FollowOpen { version: Some(quics_proto::version("test")), position };
@@ -41,7 +41,7 @@ impl Follow {
     }
 
     /// The events up to the next time that there are none.
-    async fn until_level(&mut self) -> (Vec<sync::Event>, Option<sync::EventPosition>) {
+    pub(crate) async fn until_level(&mut self) -> (Vec<sync::Event>, Option<sync::EventPosition>) {
         let mut events = Vec::new();
         loop {
             match self.next().await.unwrap() {

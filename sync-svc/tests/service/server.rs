@@ -16,7 +16,7 @@ use quics_quic::{Channel, ChannelConfig, Server, ServerConfig, Tls};
 use quics_types::{DeviceId, Role, RootId, UserId, limits};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use sync_svc::{Access, Parts, Service};
+use sync_svc::{Access, Holders, Parts, Service};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +88,12 @@ impl Ca {
     }
 
     pub(crate) fn server(&self) -> Tls {
-        self.tls(self.issue("quics:service:sync".into(), names::Service::Sync.server_name()))
+        self.serving(names::Service::Sync)
+    }
+
+    /// What a service is known by.
+    pub(crate) fn serving(&self, service: names::Service) -> Tls {
+        self.tls(self.issue(names::Subject::Service(service).to_string(), service.server_name()))
     }
 
     /// Writes what a server process needs.
@@ -144,11 +149,16 @@ impl Running {
 
     /// Starts with so many bytes of the disk to be kept free.
     pub(crate) async fn with_reserve(reserve: u64) -> Self {
+        Self::with(reserve, Arc::new(())).await
+    }
+
+    /// Starts with these who keep references.
+    pub(crate) async fn with(reserve: u64, holders: Arc<dyn Holders>) -> Self {
         let (ca, roles, directory) = (Ca::new(), Roles::usual(), tempfile::tempdir().unwrap());
         let shutdown = CancellationToken::new();
         let server = Server::bind(ServerConfig::new(ca.server()), ([127, 0, 0, 1], 0).into()).unwrap();
         let address = server.local_addr();
-        let (service, meta) = open(directory.path(), roles.clone(), reserve, &shutdown);
+        let (service, meta) = open(directory.path(), roles.clone(), holders, reserve, &shutdown);
         let serving = server.serve(sync_svc::routes(&service), shutdown.clone());
         tokio::spawn(service.clone().announcing());
         let serving = tokio::spawn(async move {
@@ -174,6 +184,7 @@ impl Running {
 pub(crate) fn open(
     directory: &Path,
     access: Arc<dyn Access>,
+    holders: Arc<dyn Holders>,
     reserve: u64,
     shutdown: &CancellationToken,
 ) -> (Arc<Service>, Arc<Journaled>) {
@@ -183,7 +194,7 @@ pub(crate) fn open(
         meta: meta.clone(),
         chunks,
         access,
-        holders: Arc::new(()),
+        holders,
         clock: Arc::new(SystemClock),
         directory: directory.to_owned(),
         reserve,
