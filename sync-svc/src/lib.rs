@@ -9,6 +9,7 @@
 //!  ApplyGroup ─> group ──┘
 //!  Upload ─> upload ──┐                               └─> quics-chunks: chunks and pages
 //!  Fetch <─ download ─┴─> contents ───────────────────────^   ^ mover: small contents leave the journal
+//!                                  reclaim: what nothing refers to any more goes ─┘
 //! ```
 //!
 //! The [`ledger`] and [`Contents`] are stepped and synchronous; `push`, `watch`, `resolve`, `prompt`, `upload`,
@@ -23,8 +24,7 @@
 //! - What can be asked of a root depends on nothing that other roots hold.
 //!
 //! # What it deliberately does not do
-//! It keeps no versions (history-svc takes them from the outbox), knows no users but through registry-svc, and reclaims no
-//! chunks yet: leases and the outbox are kept so that it can.
+//! It keeps no versions (history-svc takes them from the outbox) and knows no users but through registry-svc.
 
 mod access;
 mod brake;

@@ -1,6 +1,6 @@
 //! One mark: a walk over everything that refers to contents, a page of rows at a time.
 //!
-//! The order is the data's: leases, staged groups, conflicts, answers, events, entries, then (by [`Marking::told`]) those who
+//! The order is the data's: leases, staged groups, changes that a brake holds, conflicts, answers, events, entries, then (by [`Marking::told`]) those who
 //! keep what was. A reference that moves on while the mark runs is seen at its old place or at its new one.
 
 use std::collections::{BTreeSet, HashSet};
@@ -14,13 +14,14 @@ use quics_types::{Digest, EntryId, RootId};
 use super::named::{Named, Names, Need};
 use super::walk::{Walked, walk};
 use crate::db::answers::Answered;
+use crate::db::brakes::HeldEntry;
 use crate::db::groups::GroupChange;
 use crate::db::keys;
 use crate::db::records::{ConflictEntry, Entry, Event};
 use crate::{Contents, Error};
 
 /// Rows of one step.
-const STEP: usize = 128;
+const STEP: usize = if cfg!(test) { 2 } else { 128 };
 /// References that are named of those that stand in the way of a purge.
 const NAMED: usize = 1024;
 
@@ -29,6 +30,7 @@ const NAMED: usize = 1024;
 enum Stage {
     Leases,
     Groups,
+    Held,
     Conflicts,
     Answers,
     Events,
@@ -95,6 +97,12 @@ impl Marking {
         Self { scope: Some(Scope { root, purged }), ..Self::of_all(marks) }
     }
 
+    /// Leaves all but the entries out, as no mark may.
+    #[cfg(test)]
+    pub(super) fn entries_only(&mut self) {
+        self.stage = Stage::Entries;
+    }
+
     /// Contents that were looked at so far.
     pub(crate) fn references(&self) -> u64 {
         self.found.references
@@ -107,7 +115,8 @@ impl Marking {
     pub(crate) fn step(&mut self, contents: &Contents, stopped: &dyn Fn() -> bool) -> Result<bool, Error> {
         match self.stage {
             Stage::Leases => self.leases(contents)?,
-            Stage::Groups => self.rows::<GroupChange>(contents, b'h', Stage::Conflicts, stopped)?,
+            Stage::Groups => self.rows::<GroupChange>(contents, b'h', Stage::Held, stopped)?,
+            Stage::Held => self.rows::<HeldEntry>(contents, b'x', Stage::Conflicts, stopped)?,
             Stage::Conflicts => self.rows::<ConflictEntry>(contents, b'c', Stage::Answers, stopped)?,
             Stage::Answers => self.rows::<Answered>(contents, b'u', Stage::Events, stopped)?,
             Stage::Events => self.events(contents, stopped)?,
@@ -202,7 +211,7 @@ impl Marking {
     ) -> Result<(), Error> {
         let by = match self.stage {
             Stage::Groups => By::Group,
-            Stage::Conflicts => By::Conflict,
+            Stage::Held | Stage::Conflicts => By::Conflict,
             _ => By::Entry,
         };
         let (from, to) = self.range(tag, self.scope.as_ref().map(|scope| scope.root));

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! # What refers to contents
-//! Leases (chunks and pages as they are), staged groups, open conflicts, answers that can be undone, events that were not
+//! Leases (chunks and pages as they are), staged groups, changes that a brake holds, open conflicts, answers that can be undone, events that were not
 //! acknowledged, live entries: rows of sync-svc. What was: history-svc, asked by `References`, once it has acknowledged
 //! anything; before that every event is still here. Verdicts need nothing of their own: what a device was shown is an entry
 //! or was one.
@@ -24,6 +24,8 @@ mod marking;
 mod named;
 mod purge;
 mod round;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use quics_reconcile::{CandidateState, Conflict, Row, Value};
 use quics_types::{Digest, EntryId};
 
 use crate::db::answers::{Answered, Resolution};
+use crate::db::brakes::HeldEntry;
 use crate::db::groups::GroupChange;
 use crate::db::records::{ConflictEntry, Entry, Event};
 
@@ -83,6 +84,18 @@ impl Names for GroupChange {
     fn names(&self, tell: &mut dyn FnMut(Named)) {
         // One whose content is gone is left out when its turn comes.
         row(&self.target, Need::Claimed, tell);
+    }
+}
+
+impl Names for HeldEntry {
+    fn names(&self, tell: &mut dyn FnMut(Named)) {
+        let entry = self.proposal.held_id();
+        if let Some(proposed) = self.proposal.value() {
+            value(proposed, entry, Need::Shown, tell);
+        }
+        if let Some(base) = self.proposal.base() {
+            value(base, entry, Need::Claimed, tell);
+        }
     }
 }
 
