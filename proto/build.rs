@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "quics/sync/v1/references.proto",
     "quics/sync/v1/admin.proto",
     "quics/history/v1/history.proto",
+    "quics/history/v1/keeping.proto",
     "quics/history/v1/admin.proto",
     "quics/agent/v1/agent.proto",
 ];

@@ -13,6 +13,10 @@
 //! | `g` root group | a restore: who, when, and between which points its changes are |
 //! | `h` root point group | the order of the restores, by their first changes |
 //! | `x` root | the root has to be compared with sync-svc |
+//! | `k` root | the policy, if one was set |
+//! | `s` root | how far the versions were looked through by the policy |
+//! | `n` root entry point side origin | a pin of this version: who, when and the note |
+//! | `q` root group | a restore was begun of which nobody has said yet that it is finished |
 //! | `P` | how far the events are applied |
 
 pub(crate) mod keys;

@@ -1,5 +1,7 @@
 //! Messages become what is asked, and what is known becomes messages.
 
+pub(crate) mod keeping;
+
 use bytes::Bytes;
 use quics_proto::common::v1 as common;
 use quics_proto::history::v1 as history;
@@ -7,8 +9,9 @@ use quics_proto::{Malformed, mtime, timestamp};
 use quics_types::{Cursor, DeviceId, EntryId, GroupId, Name, WallTime, limits};
 
 use crate::Error;
-use crate::db::records::{Cause, Root};
+use crate::db::records::{Cause, Removed, Root};
 use crate::intake::wall_time;
+use crate::keep::pins::Pins;
 use crate::view::{At, Paths, View};
 
 /// Which entry, or which name, is asked for.
@@ -92,6 +95,12 @@ pub(crate) fn stamp(time: WallTime) -> Option<prost_types::Timestamp> {
     Some(timestamp(time.into()))
 }
 
+/// How a version is named: "7", or "7.1" for a side that lost to it.
+pub(crate) fn number(at: &At) -> String {
+    let time = at.row().time;
+    if at.side == 0 { time.to_string() } else { format!("{time}.{}", at.side) }
+}
+
 /// A version with its paths as of its commit.
 pub(crate) fn version(view: View<'_>, at: &At) -> Result<history::Version, Error> {
     let mut paths = Paths::new(view, at.point);
@@ -101,6 +110,7 @@ pub(crate) fn version(view: View<'_>, at: &At) -> Result<history::Version, Error
     let mut message = plain(at, path);
     message.moved_from = moved_from.unwrap_or_default();
     message.missing = missing;
+    message.pinned = Pins::of(view)?.holds(at.row().id, at.point, at.side)?;
     Ok(message)
 }
 
@@ -115,7 +125,7 @@ fn missing(view: View<'_>, at: &At) -> Result<u64, Error> {
     Ok(if before >= time { 0 } else { time - before - 1 })
 }
 
-/// A version as it is, at a path.
+/// A version as it is, at a path; whether it is pinned is not looked at.
 pub(crate) fn plain(at: &At, path: Bytes) -> history::Version {
     let version = &at.version;
     let mut row = common::Row::from(&version.row);
@@ -133,12 +143,13 @@ pub(crate) fn plain(at: &At, path: Bytes) -> history::Version {
         group_id: version.group.map(|group| Bytes::copy_from_slice(group.as_bytes())).unwrap_or_default(),
         moved_from: Bytes::new(),
         missing: 0,
-        removed: version
-            .removed
-            .as_ref()
-            .map(|removed| history::Removed { at: stamp(removed.at), why: removed.why.clone() }),
-        pinned: version.pinned,
+        removed: version.removed.as_ref().map(removed),
+        pinned: false,
     }
+}
+
+pub(crate) fn removed(removed: &Removed) -> history::Removed {
+    history::Removed { at: stamp(removed.at), why: removed.why.clone() }
 }
 
 fn cause(cause: Cause) -> history::Cause {

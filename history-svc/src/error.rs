@@ -43,6 +43,15 @@ pub enum Error {
     /// Nothing was there then, or ever.
     #[error("{0}")]
     Nothing(String),
+    /// It was there, and its content cannot be had.
+    #[error("{0}")]
+    Gone(String),
+    /// The policy was changed meanwhile.
+    #[error("the policy has changed meanwhile; look at it again")]
+    Changed,
+    /// As many counts as may run at once are running.
+    #[error("as much is counted already as may be at once")]
+    Counting,
     /// A restore is asked for from a commit that is not known any more.
     #[error("what was shown is out of date; look at the preview again")]
     Outdated,
@@ -136,11 +145,11 @@ impl Domain for Error {
             Error::Meta(MetaError::Damaged { .. }) | Error::Damaged { .. } => Code::DataLoss,
             Error::Malformed(_) | Error::Asked(_) => Code::InvalidArgument,
             Error::Nothing(_) | Error::NotFound(_) => Code::NotFound,
-            Error::Outdated => Code::Aborted,
-            Error::TooMuch => Code::ResourceExhausted,
+            Error::Outdated | Error::Changed => Code::Aborted,
+            Error::TooMuch | Error::Counting => Code::ResourceExhausted,
             Error::Unfinished => Code::Unavailable,
             Error::Cut => Code::Cancelled,
-            Error::NoDirectory => Code::FailedPrecondition,
+            Error::NoDirectory | Error::Gone(_) => Code::FailedPrecondition,
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
             Error::SyncAway | Error::Behind | Error::Draining => Code::Unavailable,
@@ -152,7 +161,11 @@ impl Domain for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Meta(MetaError::NoSpace) => Some(Duration::from_secs(30)),
-            Error::Meta(MetaError::Busy) | Error::Draining | Error::SyncAway | Error::Behind => {
+            Error::Meta(MetaError::Busy)
+            | Error::Draining
+            | Error::SyncAway
+            | Error::Behind
+            | Error::Counting => {
                 Some(Duration::from_secs(1))
             }
             _ => None,

@@ -1,6 +1,7 @@
 //! The service's calls: who calls, what is asked, and errors as statuses.
 
 pub(crate) mod admin;
+mod keeping;
 pub(crate) mod references;
 
 use std::pin::Pin;

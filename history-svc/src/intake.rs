@@ -111,7 +111,6 @@ impl Told {
             moved_from: moved_from(before, &after),
             group: self.group,
             removed: None,
-            pinned: false,
             row: after,
         })
     }
@@ -143,7 +142,6 @@ impl Loser {
             moved_from: None,
             group: None,
             removed: None,
-            pinned: false,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Contents stay in sync-svc's chunk store; what is kept here are rows. `intake` and `plan` are pure; `store` reads and
-//! writes; `relay` and `restore` speak with sync-svc; `grpc` is the only place that knows of calls and statuses.
+//! writes; `relay` and `restore` speak with sync-svc; `keep` decides what of it stays; `grpc` is the only place that knows of calls and statuses.
 //!
 //! # Invariants
 //! - Events are applied in their order and once each: a batch and the position behind it are one commit.
@@ -16,15 +16,18 @@
 //! - A restore replans what its preview showed: versions behind the preview's cursor are not looked at.
 //!
 //! # What it deliberately does not do
-//! It changes no entry itself: a restore is carried out by sync-svc, as ordinary changes. It removes no version yet, and knows
-//! no users but through registry-svc.
+//! It changes no entry itself: a restore is carried out by sync-svc, as ordinary changes. It forgets no version: `keep` takes
+//! contents, by saying that they are not referenced any more, and sync-svc reclaims their space. It knows no users but through
+//! registry-svc.
 
 mod config;
 mod db;
 mod encode;
 mod error;
+mod globs;
 mod grpc;
 mod intake;
+mod keep;
 mod metrics;
 mod plan;
 mod query;

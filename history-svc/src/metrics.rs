@@ -38,6 +38,8 @@ counters! {
     lost "history.relay.lost",
     /// Restores that were begun.
     restores "history.restores",
+    /// Versions whose contents were taken.
+    taken "history.taken",
 }
 
 /// Adds to a counter.

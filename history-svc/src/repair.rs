@@ -169,7 +169,6 @@ pub(crate) async fn take_in(
                         .map(|known| known.version.row.place),
                     group: None,
                     removed: None,
-                    pinned: false,
                 };
                 writer.set(root, point, &version, Some(&found.row.place))?;
             }

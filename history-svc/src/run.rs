@@ -78,6 +78,7 @@ async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: Canc
     service.metrics.export();
     host.spawn("store", look(service.clone()));
     host.spawn("relay", service.clone().following());
+    host.spawn("retention", service.clone().keeping());
     let routes = routes(&service);
     let admin = Routes::new(Admin::server(service));
     Ok(host.serve(server, routes, admin, shutdown).await?)
@@ -85,7 +86,9 @@ async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: Canc
 
 /// The service's calls, to be served by whatever serves routes.
 pub fn routes(service: &Arc<Service>) -> Routes {
-    Routes::new(Grpc::server(service.clone())).add_service(References::server(service.clone()))
+    Routes::new(Grpc::server(service.clone()))
+        .add_service(Grpc::keeping(service.clone()))
+        .add_service(References::server(service.clone()))
 }
 
 /// Looks at the store until shutdown.

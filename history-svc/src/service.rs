@@ -1,5 +1,6 @@
 //! The service: the store with everything around it that waits and checks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -9,7 +10,8 @@ use quics_kit::caller::Caller;
 use quics_kit::clock::Clock;
 use quics_meta::MetaStore;
 use quics_records::Reads;
-use quics_types::{RootId, WallTime};
+use quics_types::{DeviceId, RootId, WallTime};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +20,9 @@ use crate::metrics::Metrics;
 use crate::repair::Absent;
 use crate::sync::Finder;
 use crate::view::View;
+
+/// Calls that go through all versions of a root at a time: each may hold 100 MB.
+const COUNTING: usize = 2;
 
 /// Everything that the calls need. One for the process.
 pub struct Service {
@@ -29,6 +34,14 @@ pub struct Service {
     pub(crate) following: AtomicBool,
     /// What was in no snapshot.
     pub(crate) absent: Mutex<Absent>,
+    /// Held from the look at what is kept to the commit that changes it: marks of what is gone, pins, policies.
+    pub(crate) keeping: Mutex<()>,
+    /// How many restores of a root are in hand.
+    pub(crate) restoring: Mutex<HashMap<RootId, usize>>,
+    /// Told when a policy was set.
+    pub(crate) look: Notify,
+    /// Who goes through all versions of a root on somebody's behalf.
+    pub(crate) counting: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
     clock: Arc<dyn Clock>,
     /// The tasks of the streams; they end when their stream does, or at shutdown.
@@ -59,6 +72,10 @@ impl Service {
             metrics: Arc::default(),
             following: AtomicBool::new(false),
             absent: Mutex::default(),
+            keeping: Mutex::default(),
+            restoring: Mutex::default(),
+            look: Notify::new(),
+            counting: Arc::new(Semaphore::new(COUNTING)),
             shutdown: parts.shutdown,
             clock: parts.clock,
             streams: TaskTracker::new(),
@@ -71,6 +88,14 @@ impl Service {
     /// Those after which the service has to end.
     pub async fn following(self: Arc<Self>) -> Result<(), Error> {
         crate::relay::follow(self).await
+    }
+
+    /// Takes what the roots' policies do not keep, until shutdown.
+    ///
+    /// # Errors
+    /// Those after which the service has to end.
+    pub async fn keeping(self: Arc<Self>) -> Result<(), Error> {
+        crate::keep::sweep::keep(self).await
     }
 
     /// Waits until the streams have ended, after shutdown.
@@ -86,6 +111,12 @@ impl Service {
 
     pub(crate) fn now(&self) -> WallTime {
         WallTime::of(self.clock.now())
+    }
+
+    /// What people call a device and its user.
+    pub(crate) fn names(&self, device: DeviceId) -> (String, String) {
+        let (device_name, user_name) = (self.access.device_name(device), self.access.user_name(device));
+        (device_name.unwrap_or_default(), user_name.unwrap_or_default())
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -316,6 +316,13 @@ impl<'a> View<'a> {
         rows.first().map(|(key, value)| moment_of(key, value)).transpose()
     }
 
+    /// The latest acceptance up to a version; `None` if there is no such version.
+    pub(crate) fn moment_of(&self, point: Point, entry: EntryId, side: u32) -> Result<Option<WallTime>, Error> {
+        let key = keys::timeline(self.root, point, entry, side);
+        let value = self.reads.raw(&key)?;
+        Ok(value.map(|value| moment_of(&key, &value)).transpose()?.map(|(_, moment)| moment))
+    }
+
     /// The latest acceptance up to a point; `None` before the first.
     pub(crate) fn moment_at(&self, point: Point) -> Result<Option<WallTime>, Error> {
         let (from, _) = keys::all(b't', self.root);

@@ -7,7 +7,7 @@ use quics_stack::harness::{Device, Program, Scratch, Stack, output};
 use crate::support::{PATIENCE, Pair, has, program, refused, stack, text, until};
 
 /// A clock of its own for the processes that are started with it; it can be moved while they run.
-struct Clock {
+pub(crate) struct Clock {
     _directory: Scratch,
     offset: PathBuf,
     library: String,
@@ -15,7 +15,7 @@ struct Clock {
 
 impl Clock {
     /// A clock that is right at first; `None` where `faketime` is not installed, which is said.
-    fn new(test: &str) -> Option<Self> {
+    pub(crate) fn new(test: &str) -> Option<Self> {
         if !has("faketime", test) {
             return None;
         }
@@ -30,12 +30,12 @@ impl Clock {
     }
 
     /// How far it is from the right time: `-90d`, `+11m`.
-    fn set(&self, offset: &str) {
+    pub(crate) fn set(&self, offset: &str) {
         fs::write(&self.offset, offset).unwrap();
     }
 
     /// The program, by this clock. What files say of their times, and how long things take, stays right.
-    fn program(&self) -> Program {
+    pub(crate) fn program(&self) -> Program {
         program()
             .with("LD_PRELOAD", &self.library)
             .with("FAKETIME_TIMESTAMP_FILE", &self.offset)

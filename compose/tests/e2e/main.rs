@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod changes;
-mod clock;
+pub(crate) mod clock;
 mod conflicts;
 mod crashes;
 mod damage;

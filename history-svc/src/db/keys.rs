@@ -169,6 +169,49 @@ pub(crate) fn parse_group_order(key: &[u8]) -> Option<GroupId> {
     GroupId::from_slice(key.get(17 + Point::BYTES..)?).ok()
 }
 
+pub(crate) fn policy(root: RootId) -> Bytes {
+    key(b'k', root, &[]).freeze()
+}
+
+pub(crate) fn sweep(root: RootId) -> Bytes {
+    key(b's', root, &[]).freeze()
+}
+
+pub(crate) fn restoring(root: RootId, group: GroupId) -> Bytes {
+    key(b'q', root, &[group.as_bytes()]).freeze()
+}
+
+/// The group of a key of a restore that was begun; `None` if it is none.
+pub(crate) fn parse_restoring(key: &[u8]) -> Option<GroupId> {
+    GroupId::from_slice(key.get(17..)?).ok()
+}
+
+fn pins_of(root: RootId, entry: EntryId, point: Point, side: u32) -> BytesMut {
+    let mut key = key(b'n', root, &[entry.as_bytes()]);
+    point.write(&mut key);
+    key.put_u32(side);
+    key
+}
+
+pub(crate) fn pin(root: RootId, entry: EntryId, point: Point, side: u32, origin: u8) -> Bytes {
+    let mut key = pins_of(root, entry, point, side);
+    key.put_u8(origin);
+    key.freeze()
+}
+
+/// The pins of a version: from, to.
+pub(crate) fn pins(root: RootId, entry: EntryId, point: Point, side: u32) -> (Bytes, Bytes) {
+    let from = pins_of(root, entry, point, side).freeze();
+    let to = after_prefix(&from);
+    (from, to)
+}
+
+/// The version of a pin's key; `None` if it is none.
+pub(crate) fn parse_pin(key: &[u8]) -> Option<(EntryId, Point, u32)> {
+    // They begin alike.
+    parse_version(key)
+}
+
 #[cfg(test)]
 mod tests {
     use quics_types::Name;

@@ -25,7 +25,6 @@ pub(crate) struct Version {
     /// The restore that made it.
     pub(crate) group: Option<quics_types::GroupId>,
     pub(crate) removed: Option<Removed>,
-    pub(crate) pinned: bool,
 }
 
 /// Why a version has no content any more.
@@ -98,7 +97,6 @@ fields!(Version {
     moved_from,
     group,
     removed,
-    pinned,
 });
 fields!(Removed { at, why });
 choices!(Cause { Create, Edit, Delete, Move, Attributes, Restore, Kept, Lost, Undone, Found });
@@ -141,7 +139,6 @@ pub(crate) mod tests {
             moved_from: Some(place),
             group: Some(GroupId::from_bytes([4; 16])),
             removed: Some(Removed { at: WallTime(9), why: "x".into() }),
-            pinned: true,
         }
     }
 
@@ -165,5 +162,5 @@ pub(crate) mod tests {
     const VERSION: &str = "010101010101010101010101010101010100000000000000000000000000000000016101020202020202020202020202\
         0202020202020202020202020202020202020202ac02a0030a0600000101010100030303030303030303030303030303\
         0302706303616461070000000000000007e8070100000000000000000000000000000000016101040404040404040404\
-        040404040404040109017801";
+        0404040404040401090178";
 }

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Planned;
 use crate::Error;
 use crate::grpc::lost;
+use crate::keep::open;
 use crate::metrics::add;
 use crate::plan::Step;
 use crate::service::Service;
@@ -59,6 +60,7 @@ pub(crate) async fn restore(
         Some(_) => return Err(Error::Unfinished),
         None => {}
     }
+    let _in_hand = open::begin(service, root, group).await?;
     add(&service.metrics.restores, 1);
     let (out, requests) = mpsc::channel(WAITING);
     let planning = service.blocking(move |service| {

@@ -1,25 +1,19 @@
 //! Which entries a restore is about.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 use bytes::Bytes;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use quics_reconcile::Value;
 use quics_types::{EntryId, limits};
 
 use super::target::{self, Target};
 use crate::Error;
 use crate::db::keys::Point;
+use crate::db::records::Removed;
+use crate::globs::Globs;
 use crate::intake::wall_time;
 use crate::plan::{Candidate, Node};
 use crate::view::{At, Paths, Sweep, View};
-
-/// Patterns of one restore, and bytes of one.
-const PATTERNS: usize = 256;
-const PATTERN_BYTES: usize = 4096;
 
 /// An entry that is another than it is to be.
 pub(crate) struct Looked {
@@ -33,6 +27,8 @@ pub(crate) struct Looked {
     pub(crate) late: bool,
     /// Why it stays as it is, whatever is planned.
     pub(crate) stays: Option<Stays>,
+    /// Why its content is not kept any more, if it is to be that.
+    pub(crate) removed: Option<Removed>,
 }
 
 /// Why an entry stays as it is.
@@ -53,7 +49,7 @@ pub(super) struct Chosen {
 
 /// Looks at everything that has changed since, and takes what lies in the subject and fits a pattern.
 pub(super) fn choose(view: View<'_>, target: &Target, from: Point, only: &[String]) -> Result<Chosen, Error> {
-    let only = patterns(only)?;
+    let only = (!only.is_empty()).then(|| Globs::new(only.iter().map(String::as_str))).transpose()?;
     let then_point = match target {
         Target::Point { point, .. } => *point,
         Target::Version(at) => at.point,
@@ -98,7 +94,7 @@ pub(super) fn choose(view: View<'_>, target: &Target, from: Point, only: &[Strin
         };
         let (path_now, path_then) = (path(&mut now_paths, &node_now)?, path(&mut then_paths, &node_then)?);
         let fits = |node: &Option<Node>, path: &Bytes| {
-            node.as_ref().is_some_and(|node| only.as_ref().is_none_or(|only| matches(only, path, node.directory)))
+            node.as_ref().is_some_and(|node| only.as_ref().is_none_or(|only| only.matches(path, node.directory)))
         };
         if !fits(&node_now, &path_now) && !fits(&node_then, &path_then) {
             continue;
@@ -118,7 +114,9 @@ pub(super) fn choose(view: View<'_>, target: &Target, from: Point, only: &[Strin
             chosen.candidates.push(Candidate { id, now: node_now.clone(), then: node_then, differs });
         }
         let (value_now, value_then) = (value(now.as_ref()).cloned(), value(then.as_ref()).cloned());
-        chosen.looked.insert(id, Looked { now: node_now, path_now, path_then, value_now, value_then, late, stays });
+        let removed = then.filter(|_| stays == Some(Stays::Lost)).and_then(|then| then.version.removed);
+        let looked = Looked { now: node_now, path_now, path_then, value_now, value_then, late, stays, removed };
+        chosen.looked.insert(id, looked);
     }
     Ok(chosen)
 }
@@ -137,24 +135,6 @@ fn differs(now: Option<&At>, then: Option<&At>) -> bool {
         }
         _ => false,
     }
-}
-
-fn patterns(only: &[String]) -> Result<Option<Gitignore>, Error> {
-    if only.is_empty() {
-        return Ok(None);
-    }
-    if only.len() > PATTERNS || only.iter().any(|pattern| pattern.len() > PATTERN_BYTES) {
-        return Err(Error::Asked("too many patterns, or one that is too long"));
-    }
-    let mut builder = GitignoreBuilder::new("");
-    for pattern in only {
-        builder.add_line(None, pattern).map_err(|_| Error::Asked("a pattern is none of gitignore's syntax"))?;
-    }
-    builder.build().map(Some).map_err(|_| Error::Asked("a pattern is none of gitignore's syntax"))
-}
-
-fn matches(only: &Gitignore, path: &Bytes, directory: bool) -> bool {
-    only.matched_path_or_any_parents(Path::new(OsStr::from_bytes(path)), directory).is_ignore()
 }
 
 /// Tells what lies below an entry at a point, the entry included.

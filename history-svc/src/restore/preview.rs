@@ -8,6 +8,7 @@ use quics_types::{Cursor, EntryId, Name, Place, limits};
 
 use super::{Looked, Planned, choose};
 use crate::Error;
+use crate::encode;
 use crate::plan::Item;
 use crate::view::Paths;
 
@@ -102,6 +103,7 @@ fn message(id: EntryId, looked: &Looked, kind: history::RestoreKind) -> history:
         now: looked.value_now.as_ref().map(Into::into),
         then: looked.value_then.as_ref().map(Into::into),
         late: looked.late,
+        removed: looked.removed.as_ref().map(encode::removed),
     }
 }
 
@@ -199,6 +201,7 @@ impl Planned<'_> {
             value_now: now.map(|at| at.version.row.value),
             value_then: then.filter(|_| item.then.is_some()).map(|at| at.version.row.value),
             late: false,
+            removed: None,
             stays: None,
         };
         Ok(message(item.id, &looked, kind(item)))

@@ -47,6 +47,9 @@ impl Target {
                     "a version of a directory says nothing of what is in it; say a time or a commit (#1200)",
                 ));
             }
+            if let Some(removed) = &at.version.removed {
+                return Err(Error::Gone(format!("the content of that version is not kept any more: {}", removed.why)));
+            }
             return Ok(Self::Version(Box::new(at)));
         }
         let point = query::point(view, Some(moment), now)?;

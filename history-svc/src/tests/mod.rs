@@ -1,5 +1,6 @@
 //! A server that makes random lives, and a history of it in memory.
 
+mod keeping;
 mod lives;
 mod queries;
 mod repairs;

@@ -6,7 +6,7 @@ mod relay;
 
 use bytes::Bytes;
 use quics_proto::history::v1 as history;
-use relay::{READER, ROOT, Relay, Running, STRANGER, WRITER};
+use relay::{OWNER, READER, ROOT, Relay, Running, STRANGER, WRITER};
 use tonic::Code;
 
 fn root_id() -> Bytes {
@@ -85,5 +85,77 @@ async fn members_read_and_only_writers_restore() {
         }
     };
     assert_eq!((count, names.len(), names.is_sorted()), (5, 5, true));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_see_what_is_kept_writers_pin_and_only_owners_set_the_policy() {
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::new(10, 5, 100, 100);
+    let running = Running::start(relay.clone(), directory.path());
+    relay.acknowledged(10).await;
+    let get = history::GetPolicyRequest { root_id: root_id() };
+    let refused = running.keeping(STRANGER).get_policy(get.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let policy = running.keeping(READER).get_policy(get.clone()).await.unwrap().into_inner().policy.unwrap();
+    assert_eq!((policy.revision, policy.rules.len()), (0, 1));
+    assert!(policy.rules[0].words.starts_with("every version for 30 days, then the last of each day for a year"));
+
+    let set = |policy: history::Policy, dry_run| history::SetPolicyRequest {
+        root_id: root_id(),
+        policy: Some(policy),
+        dry_run,
+    };
+    for device in [READER, WRITER] {
+        let refused = running.keeping(device).set_policy(set(policy.clone(), false)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    }
+    let mut nothing = policy.clone();
+    (nothing.rules[0].every_days, nothing.rules[0].daily_days, nothing.rules[0].weekly_days) = (0, 0, 0);
+    let refused = running.keeping(OWNER).set_policy(set(nothing, false)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("keep nothing"), "{refused:?}");
+    // This sync-svc does not answer for conflicts: what would go cannot be said, and nothing goes.
+    let refused = running.keeping(OWNER).set_policy(set(policy.clone(), true)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented, "{refused:?}");
+    let mut other = policy.clone();
+    other.rules[0].daily_days = 100;
+    let done = running.keeping(OWNER).set_policy(set(other.clone(), false)).await.unwrap().into_inner();
+    assert_eq!(done.policy.unwrap().revision, 1);
+    let refused = running.keeping(OWNER).set_policy(set(other, false)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted, "it was made from what is not there any more: {refused:?}");
+    let policy = running.keeping(READER).get_policy(get).await.unwrap().into_inner().policy.unwrap();
+    assert_eq!((policy.revision, policy.rules[0].daily_days, policy.device_name.as_str()), (1, 100, "throne"));
+
+    let pin = |path: &'static str, time| history::PinRequest {
+        root_id: root_id(),
+        subject: Some(history::Subject { subject: Some(history::subject::Subject::Path(path.into())) }),
+        moment: Some(history::Moment {
+            moment: Some(history::moment::Moment::Version(history::VersionNumber { time, side: 0 })),
+        }),
+        note: "signed".into(),
+    };
+    let refused = running.keeping(READER).pin(pin("document 1.txt", 1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    for (path, time) in [("document 1.txt", 9), ("nothing", 1), ("", 1)] {
+        let refused = running.keeping(WRITER).pin(pin(path, time)).await.unwrap_err();
+        assert!(matches!(refused.code(), Code::NotFound | Code::InvalidArgument), "{path}@{time}: {refused:?}");
+    }
+    let pinned = running.keeping(WRITER).pin(pin("document 1.txt", 1)).await.unwrap().into_inner().pin.unwrap();
+    assert!(pinned.version.unwrap().pinned && pinned.device_name == "desk");
+    let list = history::ListPinsRequest { root_id: root_id(), ..Default::default() };
+    let listed = running.keeping(READER).list_pins(list.clone()).await.unwrap().into_inner().pins;
+    assert_eq!((listed.len(), listed[0].note.as_str()), (1, "signed"));
+    let unpin = pin("document 1.txt", 1);
+    let unpin = history::UnpinRequest { root_id: root_id(), subject: unpin.subject, moment: unpin.moment };
+    running.keeping(WRITER).unpin(unpin.clone()).await.unwrap();
+    let refused = running.keeping(WRITER).unpin(unpin).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "version 1 is not pinned"));
+    assert!(running.keeping(READER).list_pins(list).await.unwrap().into_inner().pins.is_empty());
+
+    let usage = history::GetUsageRequest { root_id: root_id(), subject: None };
+    let usage = running.keeping(READER).get_usage(usage).await.unwrap().into_inner();
+    let total = usage.total.unwrap();
+    assert_eq!((total.now.unwrap().versions, total.history.unwrap().versions, usage.children.len()), (5, 5, 5));
     running.stop().await;
 }

@@ -20,6 +20,7 @@ use quics_kit::telemetry::{Link, link};
 use quics_meta::{Journaled, MetaStore};
 use quics_proto::common::v1 as common;
 use quics_proto::history::v1::history_service_client::HistoryServiceClient;
+use quics_proto::history::v1::keeping_service_client::KeepingServiceClient;
 use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::relay_service_server::{RelayService, RelayServiceServer};
 use quics_quic::{Channel, ChannelConfig, Server, ServerConfig, Tls};
@@ -37,6 +38,7 @@ pub(crate) const ROOT: RootId = RootId::from_bytes([1; 16]);
 pub(crate) const WRITER: DeviceId = DeviceId::from_bytes([2; 16]);
 pub(crate) const READER: DeviceId = DeviceId::from_bytes([3; 16]);
 pub(crate) const STRANGER: DeviceId = DeviceId::from_bytes([4; 16]);
+pub(crate) const OWNER: DeviceId = DeviceId::from_bytes([5; 16]);
 const EPOCH: u64 = 7;
 
 /// One event: a new version of one of `files` files.
@@ -168,6 +170,7 @@ impl Access for Roles {
         match (root, device) {
             (ROOT, WRITER) => Ok(Role::Writer),
             (ROOT, READER) => Ok(Role::Reader),
+            (ROOT, OWNER) => Ok(Role::Owner),
             _ => Err(Denied::NotMember),
         }
     }
@@ -192,7 +195,9 @@ impl Access for Roles {
         None
     }
     fn device_name(&self, device: DeviceId) -> Option<String> {
-        BTreeMap::from([(WRITER, "desk"), (READER, "tablet")]).get(&device).map(|name| (*name).to_owned())
+        BTreeMap::from([(WRITER, "desk"), (READER, "tablet"), (OWNER, "throne")])
+            .get(&device)
+            .map(|name| (*name).to_owned())
     }
     fn user_name(&self, _: DeviceId) -> Option<String> {
         Some("ada".into())
@@ -286,6 +291,12 @@ impl Running {
         let name = names::Service::History.server_name();
         HistoryServiceClient::new(Channel::new(ChannelConfig::new(self.address.to_string(), name, tls)))
             .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
+    pub(crate) fn keeping(&self, device: DeviceId) -> KeepingServiceClient<Channel> {
+        let tls = self.ca.tls(names::Subject::Device(device), "device.test");
+        let name = names::Service::History.server_name();
+        KeepingServiceClient::new(Channel::new(ChannelConfig::new(self.address.to_string(), name, tls)))
     }
 
     pub(crate) async fn stop(self) {

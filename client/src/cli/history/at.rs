@@ -50,6 +50,21 @@ impl Place {
         find(&place).ok_or_else(|| crate::agent::Error::NoRoot { at: place }.into())
     }
 
+    /// The root with a name, or what lies at a path; without either as [`Place::find_or_only`].
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn named(context: &Context, name: Option<&Path>) -> Result<Self, Failure> {
+        let named = match name {
+            Some(name) => context.home.settings()?.roots.into_iter().find(|root| name.to_str() == Some(&root.name)),
+            None => None,
+        };
+        match named {
+            Some(root) => Ok(Self { root, relative: Bytes::new() }),
+            None => Self::find_or_only(context, name),
+        }
+    }
+
     /// The root that lies at a path or around it, or the only one that there is.
     ///
     /// # Errors

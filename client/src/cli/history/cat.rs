@@ -9,7 +9,7 @@ use quics_proto::common::v1::value::Kind;
 use quics_proto::history::v1::Version;
 
 use super::at::{self, At, Place};
-use super::{History, number, value};
+use super::{History, gone, number, value};
 use crate::cli::failure::DONE;
 use crate::cli::{Context, Failure, context, files};
 use crate::text;
@@ -70,7 +70,7 @@ pub(super) fn request(
 ) -> Result<quics_proto::agent::v1::ReadContentRequest, Failure> {
     if let Some(removed) = &version.removed {
         let (path, number) = (text::bytes(&version.path), number(version));
-        return Err(Failure::new(format!("the content of {path}@{number} is not kept: {}", text::line(&removed.why))));
+        return Err(Failure::new(format!("the content of {path}@{number} is not kept any more: {}", gone(removed))));
     }
     let like = context::bytes(&place.local(&version.path));
     Ok(files::request(&place.root_id(), file, &like))

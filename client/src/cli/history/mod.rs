@@ -1,9 +1,12 @@
 //! What was: the commands on versions, one file a command. They ask history-svc; contents come by way of the agent.
 
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
 use quics_kit::names::address_beside;
 use quics_proto::common::v1::{Value, value::Kind};
 use quics_proto::history::v1::history_service_client::HistoryServiceClient;
-use quics_proto::history::v1::{Cause, GetVersionRequest, ListVersionsRequest, Version};
+use quics_proto::history::v1::keeping_service_client::KeepingServiceClient;
+use quics_proto::history::v1::{Cause, GetVersionRequest, ListVersionsRequest, Removed, Version};
 use quics_proto::registry::v1::GetServicesRequest;
 use quics_quic::Channel;
 use serde::Serialize;
@@ -20,14 +23,20 @@ mod diff;
 mod get;
 mod log;
 mod ls;
+mod pin;
+mod policy;
 pub(super) mod restore;
+mod usage;
 
 pub(super) use cat::Cat;
 pub(super) use diff::Diff;
 pub(super) use get::Get;
 pub(super) use log::Log;
 pub(super) use ls::Ls;
+pub(super) use pin::{Pin, Pins, Unpin};
+pub(super) use policy::Policy;
 pub(super) use restore::Restore;
+pub(super) use usage::Usage;
 
 use at::At;
 pub(super) use at::Place;
@@ -35,6 +44,8 @@ pub(super) use at::Place;
 /// history-svc, as this device.
 pub(super) struct History {
     client: HistoryServiceClient<Channel>,
+    /// What is kept, at the same service.
+    keeping: KeepingServiceClient<Channel>,
     address: String,
 }
 
@@ -51,9 +62,11 @@ impl History {
         let Some(address) = address_beside(&registry.account.server, &address) else {
             return Err(Failure::new("this server keeps no history: its owner has to start history-svc"));
         };
-        let client = HistoryServiceClient::new(account::history_channel(&address, &registry.tls))
-            .max_decoding_message_size(quics_types::limits::MESSAGE_BYTES);
-        Ok(Self { client, address })
+        let channel = account::history_channel(&address, &registry.tls);
+        let keeping =
+            KeepingServiceClient::new(channel.clone()).max_decoding_message_size(quics_types::limits::MESSAGE_BYTES);
+        let client = HistoryServiceClient::new(channel).max_decoding_message_size(quics_types::limits::MESSAGE_BYTES);
+        Ok(Self { client, keeping, address })
     }
 
     /// What an answer that is none means to the user.
@@ -98,6 +111,30 @@ impl History {
             self.client.get_version(call(request)).await.map_err(|status| self.refused_at(&at.place, &status))?;
         answer.into_inner().version.ok_or_else(|| Failure::new("history-svc gave an answer without a version"))
     }
+}
+
+/// Asks the person, who has to say yes.
+///
+/// # Errors
+/// One sentence where nobody can be asked, and where the answer is no.
+pub(super) fn confirmed(question: &str, json: bool) -> Result<(), Failure> {
+    if json || !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked here: look with --dry-run, then give --yes"));
+    }
+    print!("{question} [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::new("nothing was changed")),
+    }
+}
+
+/// Why a version's content is not kept, and since when.
+fn gone(removed: &Removed) -> String {
+    let day = output::when(removed.at);
+    format!("it went on {day}, {}", text::line(&removed.why))
 }
 
 /// A call that may take long: its stream has no deadline.
@@ -180,6 +217,8 @@ struct VersionJson {
     missing_before: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     removed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_at: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pinned: bool,
 }
@@ -230,6 +269,7 @@ impl VersionJson {
             restore: (!version.group_id.is_empty()).then(|| output::hex(&version.group_id)),
             missing_before: version.missing,
             removed: version.removed.as_ref().map(|removed| removed.why.clone()),
+            removed_at: version.removed.as_ref().and_then(|removed| output::moment(removed.at)),
             pinned: version.pinned,
         }
     }

@@ -1,7 +1,6 @@
 //! `quics restore`
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use serde::Serialize;
 use tonic::Code;
 
 use super::at::{self, At, Place};
-use super::{History, stream, what};
+use super::{History, confirmed, gone, stream, what};
 use crate::account::call;
 use crate::cli::failure::{DONE, WAITING};
 use crate::cli::{Context, Failure, output};
@@ -138,8 +137,8 @@ impl Restore {
             }
             return Ok(if nothing && summary.stays + summary.lost > 0 { WAITING } else { DONE });
         }
-        if !self.yes && !confirmed("Restore?", json)? {
-            return Err(Failure::new("nothing was changed"));
+        if !self.yes {
+            confirmed("Restore?", json)?;
         }
         if !json {
             return apply(&mut history, &place, plan, &summary).await;
@@ -296,7 +295,10 @@ fn print(change: &RestoreChange) -> Result<(), Failure> {
         RestoreKind::Create => style(format!("  + {then}  {}{late}", what(change.then.as_ref()))).green(),
         RestoreKind::Delete => style(format!("  - {now}{late}")).red(),
         RestoreKind::Move => style(format!("  > {now} → {then}{late}")).yellow(),
-        RestoreKind::Lost => style(format!("  ! {then}  its content is not kept any more")).red(),
+        RestoreKind::Lost => {
+            let why = change.removed.as_ref().map(|removed| format!(": {}", gone(removed))).unwrap_or_default();
+            style(format!("  ! {then}  its content is not kept any more{why}")).red()
+        }
         RestoreKind::Stays => {
             let path = if change.path_now.is_empty() { &then } else { &now };
             style(format!("  = {path}  stays as it is: it was changed since, or something else is in its way")).dim()
@@ -337,18 +339,6 @@ fn told(summary: &RestoreSummary, only: bool) -> String {
         told = format!("{told}\n{} not kept any more: they stay as they are.", text::count(summary.lost, "content"));
     }
     told
-}
-
-/// Asks the person.
-pub(in crate::cli) fn confirmed(question: &str, json: bool) -> Result<bool, Failure> {
-    if json || !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody can be asked here: look with --dry-run, then give --yes"));
-    }
-    print!("{question} [y/N] ");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Finds the root of a restore.

@@ -9,7 +9,7 @@ use quics_proto::sync::v1::BrakeStage;
 
 use super::brakes::{self, Sync};
 use crate::cli::failure::DONE;
-use crate::cli::history::{History, Place, restore};
+use crate::cli::history::{self, History, Place, restore};
 use crate::cli::{Context, Failure, output};
 use crate::text;
 
@@ -52,8 +52,8 @@ impl Rewind {
         if self.dry_run {
             return Ok(DONE);
         }
-        if !self.yes && !restore::confirmed("Rewind?", false)? {
-            return Err(Failure::new("nothing was changed"));
+        if !self.yes {
+            history::confirmed("Rewind?", false)?;
         }
         // First what everybody has: until then the device stays braked, and the same command goes on where it was cut off.
         let code = if restore::is_nothing(&summary) {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::support::{Pair, until};
 
 mod brake;
+mod keeping;
 mod life;
 mod reclaim;
 mod refusals;

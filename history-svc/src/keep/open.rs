@@ -1,0 +1,117 @@
+//! What stands open in a root, so that its versions may not be taken: conflicts, and restores that are not finished.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quics_meta::Batch;
+use quics_proto::Malformed;
+use quics_proto::sync::v1 as sync;
+use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
+use quics_records::Reads;
+use quics_types::{EntryId, GroupId, RootId, limits};
+
+use crate::Error;
+use crate::db::keys;
+use crate::grpc::lost;
+use crate::relay::submit;
+use crate::restore;
+use crate::service::Service;
+
+/// Open conflicts of a root, at most: 16 MB.
+const MOST: usize = 1 << 20;
+
+/// The entries of a root whose conflicts are open, as sync-svc says: base and candidates of these are versions of theirs.
+///
+/// # Errors
+/// [`Error::SyncAway`] and the like: nothing may be taken then.
+pub(crate) async fn conflicts(service: &Service, root: RootId) -> Result<HashSet<EntryId>, Error> {
+    let mut client = SyncServiceClient::new(service.sync.find().await?)
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let (mut open, mut page_token) = (HashSet::new(), String::new());
+    loop {
+        let root_id = Bytes::copy_from_slice(root.as_bytes());
+        let request = sync::ListConflictsRequest { root_id, page_size: 0, page_token };
+        let page = client.list_conflicts(request).await.map_err(lost)?.into_inner();
+        for conflict in &page.conflicts {
+            open.insert(EntryId::from_slice(&conflict.entry_id).map_err(Malformed::from)?);
+        }
+        if page.next_page_token.is_empty() {
+            return Ok(open);
+        }
+        if open.len() > MOST || page.conflicts.is_empty() {
+            return Err(Error::Relay("it lists conflicts without end"));
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+/// A restore that this process has in hand.
+pub(crate) struct InHand {
+    service: Arc<Service>,
+    root: RootId,
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut restoring = self.service.restoring.lock();
+        if let Some(count) = restoring.get_mut(&self.root) {
+            *count -= 1;
+            if *count == 0 {
+                restoring.remove(&self.root);
+            }
+        }
+    }
+}
+
+/// Notes that a restore begins. From when this is durable until its end no version of the root is taken, and what was taken
+/// before is seen by who plans it.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn begin(service: &Arc<Service>, root: RootId, group: GroupId) -> Result<InHand, Error> {
+    let in_hand = service.blocking(move |service| {
+        // Behind a step that looked before: what it submitted becomes durable before this row does.
+        let _keeping = service.keeping.lock();
+        *service.restoring.lock().entry(root).or_default() += 1;
+        Ok(())
+    });
+    in_hand.await?;
+    let in_hand = InHand { service: service.clone(), root };
+    let mut batch = Batch::new();
+    batch.put(keys::restoring(root, group), Bytes::new());
+    submit(service, batch).await?.await?;
+    Ok(in_hand)
+}
+
+/// Whether a restore of a root is on its way; forgets those of which sync-svc says that they are finished, or were withdrawn.
+///
+/// # Errors
+/// Those of the store; sync-svc cannot be asked: nothing may be taken then.
+pub(crate) async fn is_restoring(service: &Arc<Service>, root: RootId) -> Result<bool, Error> {
+    // Looked at first: one that begins after it is in hand, and one that ended before it needs no more.
+    if service.restoring.lock().contains_key(&root) {
+        return Ok(true);
+    }
+    let groups = service.blocking(move |service| begun(Reads::latest(&*service.meta), root)).await?;
+    let mut over = Batch::new();
+    for group in groups {
+        match restore::apply::state(service, root, group).await? {
+            Some(state) if !state.finished => return Ok(true),
+            _ if service.restoring.lock().contains_key(&root) => return Ok(true),
+            _ => over.delete(keys::restoring(root, group)),
+        };
+    }
+    if !over.is_empty() {
+        submit(service, over).await?;
+    }
+    Ok(false)
+}
+
+/// The restores of a root that were begun; nobody has said of them that they are finished.
+pub(crate) fn begun(reads: Reads<'_>, root: RootId) -> Result<Vec<GroupId>, Error> {
+    let (from, to) = keys::all(b'q', root);
+    let rows = reads.raw_range(&from, &to, quics_meta::MAX_PAGE)?;
+    rows.iter().map(|(key, _)| keys::parse_restoring(key).ok_or_else(|| Error::damaged(key))).collect()
+}
