@@ -17,6 +17,9 @@
 //! | `s` root | how far the versions were looked through by the policy |
 //! | `n` root entry point side origin | a pin of this version: who, when and the note |
 //! | `q` root group | a restore was begun of which nobody has said yet that it is finished |
+//! | `u` root purge | a purge: who, when, why, and how far it is |
+//! | `w` root purge | its contents |
+//! | `y` root purge | it has not ended |
 //! | `P` | how far the events are applied |
 
 pub(crate) mod keys;

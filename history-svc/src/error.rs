@@ -161,11 +161,7 @@ impl Domain for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Meta(MetaError::NoSpace) => Some(Duration::from_secs(30)),
-            Error::Meta(MetaError::Busy)
-            | Error::Draining
-            | Error::SyncAway
-            | Error::Behind
-            | Error::Counting => {
+            Error::Meta(MetaError::Busy) | Error::Draining | Error::SyncAway | Error::Behind | Error::Counting => {
                 Some(Duration::from_secs(1))
             }
             _ => None,

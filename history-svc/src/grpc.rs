@@ -40,6 +40,14 @@ pub(crate) fn lost(status: Status) -> Error {
     }
 }
 
+/// Why sync-svc cannot do something just now; anything else that it ended the call with is an error.
+pub(crate) fn busy(status: Status) -> Result<String, Error> {
+    match status.code() {
+        tonic::Code::Unavailable if !status.message().is_empty() => Ok(status.message().to_owned()),
+        _ => Err(lost(status)),
+    }
+}
+
 fn refuse(error: impl Into<Error>) -> Status {
     status(&error.into())
 }

@@ -1,4 +1,4 @@
-//! What of a root's history is kept: policies and what carries them out, pins, what versions cost.
+//! What of a root's history is kept: policies and what carries them out, pins, what versions cost, purges.
 //!
 //! Only contents are ever taken: a version's row stays, and says when and why its content went. What is never taken: the
 //! newest version of a file that is there, pinned versions, those of an entry with an open conflict, and anything of a root in
@@ -9,6 +9,7 @@ pub(crate) mod judge;
 pub(crate) mod open;
 pub(crate) mod pins;
 pub(crate) mod policy;
+pub(crate) mod purge;
 pub(crate) mod sweep;
 pub(crate) mod usage;
 pub(crate) mod walk;

@@ -79,6 +79,7 @@ async fn serve(host: Host, server: Server, service: Arc<Service>, shutdown: Canc
     host.spawn("store", look(service.clone()));
     host.spawn("relay", service.clone().following());
     host.spawn("retention", service.clone().keeping());
+    host.spawn("purges", service.clone().purging());
     let routes = routes(&service);
     let admin = Routes::new(Admin::server(service));
     Ok(host.serve(server, routes, admin, shutdown).await?)

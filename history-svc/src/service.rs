@@ -40,6 +40,8 @@ pub struct Service {
     pub(crate) restoring: Mutex<HashMap<RootId, usize>>,
     /// Told when a policy was set.
     pub(crate) look: Notify,
+    /// Told when a purge was written down.
+    pub(crate) purge: Notify,
     /// Who goes through all versions of a root on somebody's behalf.
     pub(crate) counting: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
@@ -75,6 +77,7 @@ impl Service {
             keeping: Mutex::default(),
             restoring: Mutex::default(),
             look: Notify::new(),
+            purge: Notify::new(),
             counting: Arc::new(Semaphore::new(COUNTING)),
             shutdown: parts.shutdown,
             clock: parts.clock,
@@ -96,6 +99,14 @@ impl Service {
     /// Those after which the service has to end.
     pub async fn keeping(self: Arc<Self>) -> Result<(), Error> {
         crate::keep::sweep::keep(self).await
+    }
+
+    /// Carries purges out, until shutdown.
+    ///
+    /// # Errors
+    /// Those after which the service has to end.
+    pub async fn purging(self: Arc<Self>) -> Result<(), Error> {
+        crate::keep::purge::carry(self).await
     }
 
     /// Waits until the streams have ended, after shutdown.

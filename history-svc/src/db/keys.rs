@@ -212,6 +212,24 @@ pub(crate) fn parse_pin(key: &[u8]) -> Option<(EntryId, Point, u32)> {
     parse_version(key)
 }
 
+pub(crate) fn purge(root: RootId, purge: GroupId) -> Bytes {
+    key(b'u', root, &[purge.as_bytes()]).freeze()
+}
+
+pub(crate) fn purge_contents(root: RootId, purge: GroupId) -> Bytes {
+    key(b'w', root, &[purge.as_bytes()]).freeze()
+}
+
+/// A purge that has not ended. Without a root, all of them stand together.
+pub(crate) fn purging(root: RootId, purge: GroupId) -> Bytes {
+    key(b'y', root, &[purge.as_bytes()]).freeze()
+}
+
+/// The root and the id of a key of a purge; `None` if it is none.
+pub(crate) fn parse_purge(key: &[u8]) -> Option<(RootId, GroupId)> {
+    Some((parse_root(key)?, GroupId::from_slice(key.get(17..)?).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use quics_types::Name;

@@ -34,6 +34,17 @@ pub(crate) struct Removed {
     pub(crate) why: String,
 }
 
+impl Removed {
+    /// When and why, for a sentence.
+    pub(crate) fn told(&self) -> String {
+        let at = i64::try_from(self.at.0).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+        match at {
+            Some(at) => format!("it went on {}, {}", at.strftime("%Y-%m-%d %H:%M UTC"), self.why),
+            None => self.why.clone(),
+        }
+    }
+}
+
 /// What made a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {

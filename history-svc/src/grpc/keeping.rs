@@ -11,7 +11,7 @@ use crate::Error;
 use crate::db::keys;
 use crate::encode::{self, keeping};
 use crate::keep::policy::Policy;
-use crate::keep::{open, pins, sweep, usage};
+use crate::keep::{open, pins, purge, sweep, usage};
 use crate::query;
 use crate::service::Service;
 use crate::view::View;
@@ -183,5 +183,75 @@ impl KeepingService for Grpc {
         let subject = encode::subject_or_root(request.into_inner().subject).map_err(refuse)?;
         let counted = self.count(move |service| usage::usage(service.view(root), &subject, service.now()));
         Ok(Response::new(counted.await?))
+    }
+
+    async fn purge(&self, request: Request<history::PurgeRequest>) -> Result<Response<history::PurgeResponse>, Status> {
+        let (device, root) = self.owner(&request, &request.get_ref().root_id).await?;
+        let request = request.into_inner();
+        let id = encode::group(&request.purge_id).map_err(refuse)?;
+        let asked = purge::Asked {
+            subject: encode::subject_or_root(request.subject).map_err(refuse)?,
+            moment: encode::moment(request.moment).map_err(refuse)?,
+            reason: request.reason,
+            until: (request.until_seq > 0).then_some(request.until_seq),
+        };
+        // Where sync-svc is away a purge is written down all the same: it refuses by itself what is in question.
+        let open = open::conflicts(&self.service, root).await.unwrap_or_else(|error| {
+            tracing::info!(%root, %error, "purge.conflicts_not_asked");
+            Default::default()
+        });
+        if request.dry_run {
+            let found = self.count(move |service| {
+                let view = service.view(root);
+                let found = purge::find(service, view, device, &asked, &open)?;
+                let versions: Result<_, Error> = found.shown.iter().map(|at| encode::version(view, at)).collect();
+                let purge = Some(found.purge.message(id));
+                Ok(history::PurgeResponse { purge, versions: versions?, seq: found.seq })
+            });
+            return Ok(Response::new(found.await?));
+        }
+        // Found without the lock, which would keep everybody waiting; each version is looked at again when it is marked.
+        let found = self.count(move |service| {
+            let view = service.view(root);
+            match purge::Purge::of(view, id)? {
+                Some(purge) => Ok(Err(purge)),
+                None => Ok(Ok(purge::find(service, view, device, &asked, &open)?)),
+            }
+        });
+        let (told, seq) = match found.await? {
+            Err(known) => (known.message(id), 0),
+            Ok(found) => {
+                let found = std::sync::Arc::new(found);
+                let (told, seq) = (found.purge.message(id), found.seq);
+                self.change(root, move |_, _| Ok((purge::write(root, id, &found), ()))).await?;
+                self.service.purge.notify_one();
+                (told, seq)
+            }
+        };
+        Ok(Response::new(history::PurgeResponse { purge: Some(told), versions: Vec::new(), seq }))
+    }
+
+    async fn get_purge(
+        &self,
+        request: Request<history::GetPurgeRequest>,
+    ) -> Result<Response<history::GetPurgeResponse>, Status> {
+        let (_, root) = self.read(&request, &request.get_ref().root_id).await?;
+        let id = encode::group(&request.get_ref().purge_id).map_err(refuse)?;
+        let asked = self.service.blocking(move |service| {
+            let purge = purge::Purge::of(service.view(root), id)?.ok_or(Error::NotFound("this purge"))?;
+            Ok(history::GetPurgeResponse { purge: Some(purge.message(id)) })
+        });
+        Ok(Response::new(asked.await.map_err(refuse)?))
+    }
+
+    async fn list_purges(
+        &self,
+        request: Request<history::ListPurgesRequest>,
+    ) -> Result<Response<history::ListPurgesResponse>, Status> {
+        let (_, root) = self.read(&request, &request.get_ref().root_id).await?;
+        let asked = self
+            .service
+            .blocking(move |service| Ok(history::ListPurgesResponse { purges: purge::list(service.view(root))? }));
+        Ok(Response::new(asked.await.map_err(refuse)?))
     }
 }

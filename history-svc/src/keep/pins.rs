@@ -70,7 +70,7 @@ pub(crate) fn pin(view: View<'_>, at: &At, pin: &Pin) -> Result<Batch, Error> {
     }
     let time = encode::number(at);
     if let Some(removed) = &at.version.removed {
-        return Err(Error::Gone(format!("the content of version {time} is not kept any more: {}", removed.why)));
+        return Err(Error::Gone(format!("the content of version {time} is not kept any more: {}", removed.told())));
     }
     if !at.is_live() {
         return Err(Error::Gone(format!("version {time} is its deletion: pin one before it")));

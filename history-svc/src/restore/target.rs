@@ -48,7 +48,10 @@ impl Target {
                 ));
             }
             if let Some(removed) = &at.version.removed {
-                return Err(Error::Gone(format!("the content of that version is not kept any more: {}", removed.why)));
+                return Err(Error::Gone(format!(
+                    "the content of that version is not kept any more: {}",
+                    removed.told()
+                )));
             }
             return Ok(Self::Version(Box::new(at)));
         }

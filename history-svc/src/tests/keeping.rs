@@ -17,8 +17,8 @@ use crate::keep::{open, pins, sweep, usage};
 use crate::view::At;
 use crate::{Error, Finder, Parts, Service};
 
-const DAY: u64 = 86_400 * 1_000_000;
-const HOUR: u64 = 3600 * 1_000_000;
+pub(super) const DAY: u64 = 86_400 * 1_000_000;
+pub(super) const HOUR: u64 = 3600 * 1_000_000;
 const LATEST: Point = Point { generation: u32::MAX, seq: u64::MAX };
 
 struct Nowhere;
@@ -30,15 +30,15 @@ impl Finder for Nowhere {
 }
 
 /// A history with a clock, and the server that it follows.
-struct Kept {
-    server: Server,
-    history: History,
-    service: Arc<Service>,
+pub(super) struct Kept {
+    pub(super) server: Server,
+    pub(super) history: History,
+    pub(super) service: Arc<Service>,
     clock: Arc<ManualClock>,
 }
 
 impl Kept {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (history, clock) = (History::new(), Arc::new(ManualClock::at(std::time::UNIX_EPOCH)));
         let service = Service::new(Parts {
             meta: history.meta.clone(),
@@ -51,29 +51,29 @@ impl Kept {
     }
 
     /// Something happens at a moment.
-    fn at(&mut self, time: u64, entry: u64, to: Option<(&str, u64)>) {
+    pub(super) fn at(&mut self, time: u64, entry: u64, to: Option<(&str, u64)>) {
         let to = to.map(|(name, content)| (place(EntryId::TOP, name), file(content)));
         self.server.set(id(entry), to).unwrap();
         let accepted = quics_proto::timestamp(Mtime::from(WallTime(time)));
         self.server.events.last_mut().unwrap().accepted_at = Some(accepted);
     }
 
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         self.history.follow(&self.server, 10);
     }
 
-    fn now(&self, time: u64) {
+    pub(super) fn now(&self, time: u64) {
         self.clock.set(std::time::UNIX_EPOCH + Duration::from_micros(time));
     }
 
-    fn set(&self, policy: Policy) {
+    pub(super) fn set(&self, policy: Policy) {
         policy.check().unwrap();
         let mut batch = quics_meta::Batch::new();
         quics_records::put(&mut batch, crate::db::keys::policy(ROOT), &policy, 0);
         self.commit(batch);
     }
 
-    fn commit(&self, batch: quics_meta::Batch) {
+    pub(super) fn commit(&self, batch: quics_meta::Batch) {
         self.history.meta.submit(batch).unwrap();
         self.history.meta.sync().unwrap();
     }
@@ -93,19 +93,19 @@ impl Kept {
         panic!("a round without end");
     }
 
-    fn versions(&self, entry: u64) -> Vec<At> {
+    pub(super) fn versions(&self, entry: u64) -> Vec<At> {
         let mut versions = self.history.view().versions_before(id(entry), None, 4096).unwrap();
         versions.reverse();
         versions
     }
 
     /// The logical times of the versions of an entry whose contents are gone.
-    fn gone(&self, entry: u64) -> Vec<u64> {
+    pub(super) fn gone(&self, entry: u64) -> Vec<u64> {
         self.versions(entry).iter().filter(|at| at.version.removed.is_some()).map(|at| at.row().time.0).collect()
     }
 }
 
-fn policy(every: u32, daily: u32, weekly: u32) -> Policy {
+pub(super) fn policy(every: u32, daily: u32, weekly: u32) -> Policy {
     Policy { revision: 1, rules: vec![Rule { glob: String::new(), every, daily, weekly }], ..Policy::default() }
 }
 
@@ -254,7 +254,7 @@ fn pinned_versions_and_those_of_an_open_conflict_are_not_taken() {
     assert_eq!((listed.pins.len(), listed.pins[0].note.as_str()), (1, "before the move"));
     // The first one is gone by now.
     let first = it.versions(0)[0].clone();
-    assert!(pin(&it, &first).unwrap_err().contains("not kept any more: retention"));
+    assert!(pin(&it, &first).unwrap_err().contains("not kept any more: it went on 1970-01-31 00:00 UTC, retention"));
     it.commit(pins::unpin(it.history.view(), &second).unwrap());
     assert!(pins::unpin(it.history.view(), &second).unwrap_err().to_string().contains("not pinned"));
     it.sweep(&[], 4096);
@@ -484,6 +484,9 @@ fn a_version_that_is_gone_is_told_with_its_reason_and_cannot_be_restored() {
         ..Default::default()
     };
     let refused = crate::restore::plan(it.history.view(), plan, None, it.service.now()).map(|_| ()).unwrap_err();
-    assert!(refused.to_string().contains("not kept any more: retention: every version for a day"), "{refused}");
+    assert!(
+        refused.to_string().contains("it went on 1970-01-31 00:00 UTC, retention: every version for a day"),
+        "{refused}"
+    );
     assert!(it.history.view().at(id(0), LATEST).unwrap().unwrap().version.removed.is_none());
 }

@@ -2,6 +2,7 @@
 
 mod keeping;
 mod lives;
+mod purges;
 mod queries;
 mod repairs;
 mod restores;

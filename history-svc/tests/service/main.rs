@@ -159,3 +159,72 @@ async fn members_see_what_is_kept_writers_pin_and_only_owners_set_the_policy() {
     assert_eq!((total.now.unwrap().versions, total.history.unwrap().versions, usage.children.len()), (5, 5, 5));
     running.stop().await;
 }
+
+fn purge_of(path: &'static str, time: Option<u64>, id: u8) -> history::PurgeRequest {
+    use history::moment::Moment::Version;
+    history::PurgeRequest {
+        root_id: root_id(),
+        subject: Some(history::Subject { subject: Some(history::subject::Subject::Path(path.into())) }),
+        moment: time.map(|time| history::Moment { moment: Some(Version(history::VersionNumber { time, side: 0 })) }),
+        reason: "a key".into(),
+        purge_id: vec![id; 16].into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_that_is_written_down_is_asked_for_until_sync_svc_has_done_it_also_after_a_restart() {
+    use quics_proto::sync::v1::ReferencedBy;
+
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::new(10, 5, 100, 100);
+    let away = || Err(tonic::Status::unavailable("another purge is at work"));
+    relay.purges.lock().unwrap().extend([away(), Ok(ReferencedBy::Event), away(), away()]);
+    let running = Running::start(relay.clone(), directory.path());
+    relay.acknowledged(10).await;
+    for device in [READER, WRITER] {
+        let refused = running.keeping(device).purge(purge_of("document 1.txt", Some(1), 1)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    for (time, word) in
+        [(None, "is still there with this content"), (Some(2), "is still there"), (Some(9), "not there yet")]
+    {
+        let refused = running.keeping(OWNER).purge(purge_of("document 1.txt", time, 1)).await.unwrap_err();
+        assert!(refused.message().contains(word), "{refused:?}");
+    }
+    let get = history::GetPurgeRequest { root_id: root_id(), purge_id: vec![1; 16].into() };
+    assert_eq!(running.keeping(READER).get_purge(get.clone()).await.unwrap_err().code(), Code::NotFound);
+
+    let mut request = purge_of("document 1.txt", Some(1), 1);
+    request.dry_run = true;
+    let preview = running.keeping(OWNER).purge(request.clone()).await.unwrap().into_inner();
+    // All five documents have the same content at first; the others' go with it.
+    assert_eq!((preview.purge.unwrap().versions, preview.versions.len(), preview.seq), (5, 5, 10));
+    assert!(relay.purged.borrow().is_empty());
+    (request.dry_run, request.until_seq) = (false, preview.seq);
+    running.keeping(OWNER).purge(request.clone()).await.unwrap();
+    // Sent again, it is the same one.
+    running.keeping(OWNER).purge(request).await.unwrap();
+    relay.purged.subscribe().wait_for(|purged| purged.len() >= 2).await.unwrap();
+    let purge = running.keeping(READER).get_purge(get.clone()).await.unwrap().into_inner().purge.unwrap();
+    assert!(purge.ended_at.is_none() && !purge.waits.is_empty(), "{purge:?}");
+    running.stop().await;
+
+    let running = Running::start(relay.clone(), directory.path());
+    let ended = loop {
+        let purge = running.keeping(READER).get_purge(get.clone()).await.unwrap().into_inner().purge.unwrap();
+        if purge.ended_at.is_some() {
+            break purge;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((ended.waits.as_str(), ended.reason.as_str(), ended.device_name.as_str()), ("", "a key", "throne"));
+    assert_eq!(*relay.purged.borrow(), [1; 5], "two that were away, one for events, two more");
+    let list = history::ListVersionsRequest { root_id: root_id(), ..Default::default() };
+    let versions = running.client(READER).list_versions(list).await.unwrap().into_inner().versions;
+    let gone: Vec<String> = versions.into_iter().filter_map(|it| it.removed).map(|removed| removed.why).collect();
+    assert_eq!(gone, vec!["purged by ada: a key"; 5]);
+    let list = history::ListPurgesRequest { root_id: root_id() };
+    assert_eq!(running.keeping(READER).list_purges(list).await.unwrap().into_inner().purges.len(), 1);
+    running.stop().await;
+}

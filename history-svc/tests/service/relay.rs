@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "the tests and the benchmark each use a part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -82,6 +82,10 @@ pub(crate) struct Relay {
     /// Positions with which streams were opened.
     pub(crate) opened: Mutex<Vec<Option<u64>>>,
     pub(crate) acknowledged: watch::Sender<u64>,
+    /// What purges are answered, one after the other; then they are finished.
+    pub(crate) purges: Mutex<VecDeque<Result<sync::ReferencedBy, Status>>>,
+    /// How many contents each purge was asked for.
+    pub(crate) purged: watch::Sender<Vec<usize>>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -148,17 +152,25 @@ impl RelayService for Telling {
         Err(Status::unimplemented("no group"))
     }
 
-    async fn get_group(&self, _: Request<sync::GetGroupRequest>) -> Result<Response<sync::GetGroupResponse>, Status> {
-        Err(Status::not_found("no group"))
-    }
-
-    type PurgeContentsStream = Pin<Box<dyn Stream<Item = Result<sync::PurgeContentsResponse, Status>> + Send>>;
+    type PurgeContentsStream = Answers<sync::PurgeContentsResponse>;
 
     async fn purge_contents(
         &self,
-        _: Request<sync::PurgeContentsRequest>,
+        request: Request<sync::PurgeContentsRequest>,
     ) -> Result<Response<Self::PurgeContentsStream>, Status> {
-        Err(Status::unavailable("nothing is purged here"))
+        let contents = request.into_inner().content_ids;
+        let answer = self.0.purges.lock().unwrap().pop_front();
+        self.0.purged.send_modify(|purged| purged.push(contents.len()));
+        let still = |by: sync::ReferencedBy| sync::StillReferenced { by: by as i32, ..Default::default() };
+        let still_referenced = answer.transpose()?.map(still).into_iter().collect();
+        let finish = sync::PurgeFinish { still_referenced, ..Default::default() };
+        let message = Some(sync::purge_contents_response::Message::Finish(finish));
+        let told = futures_util::stream::iter([Ok(sync::PurgeContentsResponse { message })]);
+        Ok(Response::new(Box::pin(told)))
+    }
+
+    async fn get_group(&self, _: Request<sync::GetGroupRequest>) -> Result<Response<sync::GetGroupResponse>, Status> {
+        Err(Status::not_found("no group"))
     }
 }
 
@@ -278,7 +290,9 @@ impl Running {
         let address = server.local_addr();
         let serving = server.serve(history_svc::routes(&service), shutdown.clone());
         let following = service.clone().following();
+        let purging = service.clone().purging();
         let tasks = vec![
+            tokio::spawn(async { purging.await.unwrap() }),
             tokio::spawn(async { relaying.await.unwrap() }),
             tokio::spawn(async { serving.await.unwrap() }),
             tokio::spawn(async { following.await.unwrap() }),
@@ -313,7 +327,8 @@ impl Running {
 impl Relay {
     pub(crate) fn new(events: u64, files: u64, at_once: u64, cut: u64) -> Arc<Self> {
         let (opened, acknowledged) = (Mutex::default(), watch::channel(0).0);
-        Arc::new(Self { events, files, at_once, cut, opened, acknowledged })
+        let (purges, purged) = (Mutex::default(), watch::channel(Vec::new()).0);
+        Arc::new(Self { events, files, at_once, cut, opened, acknowledged, purges, purged })
     }
 
     /// Waits until events up to this one are acknowledged.

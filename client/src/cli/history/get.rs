@@ -12,10 +12,10 @@ use quics_proto::history::v1::{ListTreeRequest, Version};
 use quics_types::Name;
 
 use super::at::{self, At, Place};
-use super::{History, cat, ls, number, value};
+use super::{History, cat, gone, ls, number, value};
 use crate::api;
-use crate::cli::failure::DONE;
-use crate::cli::{Context, Failure, files};
+use crate::cli::failure::{DONE, WAITING};
+use crate::cli::{Context, Failure, files, output};
 use crate::text;
 
 /// Write a version of a file or directory to a new place
@@ -49,8 +49,12 @@ impl Get {
             writing.one(&version, &self.output).await?;
             return Ok(DONE);
         }
-        writing.directory(&mut history, &at, &self.output).await?;
-        Ok(DONE)
+        let lost = writing.directory(&mut history, &at, &self.output).await?;
+        for version in &lost {
+            let why = version.removed.as_ref().map(gone).unwrap_or_default();
+            output::line(format_args!("not written: {}@{}: {why}", text::bytes(&version.path), number(version)))?;
+        }
+        Ok(if lost.is_empty() { DONE } else { WAITING })
     }
 }
 
@@ -66,17 +70,18 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// A directory as it was, with everything in it. What was written of one that fails stays, and is named.
-    async fn directory(&mut self, history: &mut History, at: &At, output: &Path) -> Result<(), Failure> {
+    /// A directory as it was, with everything in it whose content is kept; gives what is not. What was written of one that
+    /// fails stays, and is named.
+    async fn directory(&mut self, history: &mut History, at: &At, output: &Path) -> Result<Vec<Version>, Failure> {
         let request = ListTreeRequest {
             root_id: at.place.root_id(),
             subject: at.place.subject(),
             moment: Some(at.moment),
             recursive: true,
         };
-        let mut entries = Vec::new();
+        let (mut entries, mut lost) = (Vec::new(), Vec::new());
         ls::tree(history, &at.place, request, |version| {
-            entries.push(version.clone());
+            if version.removed.is_some() { &mut lost } else { &mut entries }.push(version.clone());
             Ok(())
         })
         .await?;
@@ -93,7 +98,7 @@ impl Writing<'_> {
         for version in entries.iter().rev().filter(|version| is_directory(version)) {
             dress(&self.below(output, version)?, version)?;
         }
-        Ok(())
+        Ok(lost)
     }
 
     /// Where an entry of the directory is written: never anywhere else than below it, whatever the server says.

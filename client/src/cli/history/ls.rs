@@ -54,7 +54,8 @@ impl Ls {
             let name = text::bytes(under.strip_prefix(b"/").unwrap_or(under));
             let (what, when) = (what(value(version)), output::when_exactly(row.accepted_at));
             let (number, author) = (number(version), author(version));
-            Ok(output::line(format_args!("{:04o}  {what:>10}  {when}  {author:14}  {name}@{number}", row.mode))?)
+            let kept = if version.removed.is_some() { "  (its content is not kept any more)" } else { "" };
+            Ok(output::line(format_args!("{:04o}  {what:>10}  {when}  {author:14}  {name}@{number}{kept}", row.mode))?)
         })
         .await?;
         if empty && !self.json {

@@ -25,6 +25,7 @@ mod log;
 mod ls;
 mod pin;
 mod policy;
+mod purge;
 pub(super) mod restore;
 mod usage;
 
@@ -35,6 +36,7 @@ pub(super) use log::Log;
 pub(super) use ls::Ls;
 pub(super) use pin::{Pin, Pins, Unpin};
 pub(super) use policy::Policy;
+pub(super) use purge::Purge;
 pub(super) use restore::Restore;
 pub(super) use usage::Usage;
 

@@ -10,6 +10,7 @@ use crate::support::{Pair, until};
 mod brake;
 mod keeping;
 mod life;
+mod purge;
 mod reclaim;
 mod refusals;
 mod restore;
