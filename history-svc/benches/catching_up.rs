@@ -14,6 +14,8 @@ use relay::{READER, ROOT, Relay, Running};
 
 const EVENTS: u64 = 400_000;
 const FILES: u64 = 100_000;
+/// Versions of a single file.
+const VERSIONS: u64 = 10_000;
 /// About half a megabyte a message.
 const AT_ONCE: u64 = 1500;
 
@@ -53,5 +55,32 @@ async fn main() {
     let request = history::ListVersionsRequest { root_id, subject, ..Default::default() };
     let page = client.list_versions(request).await.unwrap().into_inner();
     println!("{} versions of a file: {:.1} ms", page.versions.len(), begun.elapsed().as_secs_f64() * 1e3);
+    running.stop().await;
+    one_file(&directory.path().join("one")).await;
+}
+
+/// The first page of the log of a file with very many versions.
+async fn one_file(directory: &std::path::Path) {
+    std::fs::create_dir(directory).unwrap();
+    let relay = Relay::new(VERSIONS, 1, AT_ONCE, u64::MAX);
+    let running = Running::start(relay.clone(), directory);
+    relay.acknowledged(VERSIONS).await;
+    let mut client = running.client(READER);
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let subject = history::subject::Subject::Path(bytes::Bytes::from_static(b"document 0.txt"));
+        let subject = Some(history::Subject { subject: Some(subject) });
+        let root_id = bytes::Bytes::copy_from_slice(ROOT.as_bytes());
+        let request = history::ListVersionsRequest { root_id, subject, ..Default::default() };
+        let page = client.list_versions(request).await.unwrap().into_inner();
+        assert_eq!(page.versions.len(), 100);
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    println!(
+        "the newest 100 of {VERSIONS} versions of a file: {:.1} ms (median), {:.1} ms (most)",
+        times[10], times[19]
+    );
     running.stop().await;
 }

@@ -163,3 +163,41 @@ fn a_preview_names_the_place_where_something_will_be() {
     restore(&pair.right, &["--undo", &id[..8]]);
     until("it to be back", || text(pair.on("mail/b.txt")) == "another b\n");
 }
+
+#[test]
+fn what_two_devices_write_while_a_restore_runs_is_lost_nowhere() {
+    const ALL: usize = 400;
+    const EACH: usize = 100;
+    let name = |number: usize| format!("{number}.txt");
+    let pair = Pair::with(|folder| {
+        (0..ALL).for_each(|number| fs::write(folder.join(name(number)), "as it was\n").unwrap());
+    });
+    let before = format!("#{}", pair.known());
+    (0..ALL).for_each(|number| fs::write(pair.at(name(number)), "changed\n").unwrap());
+    pair.settle();
+    pair.known();
+    let wrote = |who: &str, number| format!("{who} wrote {number}\n");
+    std::thread::scope(|scope| {
+        for (who, folder, first) in [("left", &pair.here, 0), ("right", &pair.there, EACH)] {
+            scope.spawn(move || {
+                (first..first + EACH)
+                    .for_each(|number| fs::write(folder.join(name(number)), wrote(who, number)).unwrap());
+            });
+        }
+        // What was changed meanwhile is left out and named: then it says so by its code.
+        let said = pair.left.run(["restore", "--yes", path(&pair.here), "--at", &before]).unwrap();
+        assert!(said.status.success() || said.status.code() == Some(3), "{}", String::from_utf8_lossy(&said.stderr));
+    });
+    let settled = |number: usize| (text(pair.at(name(number))), text(pair.on(name(number))));
+    until("everything that nobody wrote to be as it was", || {
+        (2 * EACH..ALL).all(|number| settled(number) == ("as it was\n".to_owned(), "as it was\n".to_owned()))
+    });
+    until("what was written to be on both devices, or to be asked about", || {
+        let asked = listed(&pair.left);
+        let is_asked = |name: &str| asked.iter().any(|it| it["path"].as_str().is_some_and(|path| path.ends_with(name)));
+        (0..2 * EACH).all(|number| {
+            let wanted = wrote(if number < EACH { "left" } else { "right" }, number);
+            settled(number) == (wanted.clone(), wanted) || is_asked(&format!("/{}", name(number)))
+        })
+    });
+}
