@@ -124,6 +124,37 @@ fn versions_go_by_the_policy_as_time_passes_and_say_so_and_pinned_ones_stay() {
     assert_eq!(text(pair.on("plan.txt")), "four\n");
 }
 
+/// Both devices write the plan while they are apart.
+fn disagree(pair: &mut Pair) {
+    pair.right.stop_agent().unwrap();
+    fs::write(pair.on("plan.txt"), "the right one's\n").unwrap();
+    fs::write(pair.at("plan.txt"), "the left one's\n").unwrap();
+    pair.left.wait_in_sync().unwrap();
+    pair.right.start_agent().unwrap();
+    until("a conflict", || pair.left.conflicts().unwrap().contains("plan.txt"));
+}
+
+#[test]
+fn the_loser_of_a_conflict_is_read_back_a_day_later() {
+    let Some(clock) = Clock::new("the_loser_of_a_conflict_is_read_back_a_day_later") else { return };
+    let mut pair = by(&clock);
+    fs::write(pair.at("plan.txt"), "common\n").unwrap();
+    pair.settle();
+    disagree(&mut pair);
+    let plan = pair.at("plan.txt");
+    crate::conflicts::resolve(&pair.left, &[path(&plan), "--take", "server"]);
+    pair.in_sync();
+    pair.known();
+    clock.set("+25h");
+    until("the server to be heard of again", || pair.left.run(["log", path(&plan)]).unwrap().status.success());
+    let lost = log(&pair.left, &[path(&plan)]);
+    let lost = lost.iter().find(|it| it["cause"] == "conflict_lost").unwrap();
+    let number = lost["version"].as_str().unwrap();
+    assert_eq!(cat(&pair.left, &plan, number), b"the right one's\n");
+    super::restore(&pair.left, &[&at(&plan, number)]);
+    until("it to be back", || text(pair.on("plan.txt")) == "the right one's\n");
+}
+
 #[test]
 fn versions_of_an_open_conflict_stay_until_it_is_answered() {
     let test = "versions_of_an_open_conflict_stay_until_it_is_answered";
@@ -135,12 +166,7 @@ fn versions_of_an_open_conflict_stay_until_it_is_answered() {
         pair.settle();
     }
     pair.known();
-    pair.right.stop_agent().unwrap();
-    fs::write(pair.on("plan.txt"), "the right one's\n").unwrap();
-    fs::write(pair.at("plan.txt"), "the left one's\n").unwrap();
-    pair.left.wait_in_sync().unwrap();
-    pair.right.start_agent().unwrap();
-    until("a conflict", || pair.left.conflicts().unwrap().contains("plan.txt"));
+    disagree(&mut pair);
     clock.set("+3d");
     until("the policy to be set", || {
         let set = ["policy", "set", "docs", "--every", "1d", "--daily", "none", "--weekly", "none", "--yes"];

@@ -4,7 +4,7 @@ use std::fs;
 
 use quics_stack::harness::tree;
 
-use super::{at, fails, log, path, restore};
+use super::{at, cat, fails, log, path, restore};
 use crate::conflicts::{listed, resolve};
 use crate::support::{Pair, shows_tree, text, until};
 
@@ -192,12 +192,17 @@ fn what_two_devices_write_while_a_restore_runs_is_lost_nowhere() {
     until("everything that nobody wrote to be as it was", || {
         (2 * EACH..ALL).all(|number| settled(number) == ("as it was\n".to_owned(), "as it was\n".to_owned()))
     });
-    until("what was written to be on both devices, or to be asked about", || {
-        let asked = listed(&pair.left);
-        let is_asked = |name: &str| asked.iter().any(|it| it["path"].as_str().is_some_and(|path| path.ends_with(name)));
-        (0..2 * EACH).all(|number| {
-            let wanted = wrote(if number < EACH { "left" } else { "right" }, number);
-            settled(number) == (wanted.clone(), wanted) || is_asked(&format!("/{}", name(number)))
-        })
-    });
+    pair.known();
+    // It is there, or asked about; or it came before the look, and has a version.
+    let asked = listed(&pair.left);
+    let is_asked = |name: &str| asked.iter().any(|it| it["path"].as_str().is_some_and(|path| path.ends_with(name)));
+    for number in 0..2 * EACH {
+        let (wanted, file) = (wrote(if number < EACH { "left" } else { "right" }, number), pair.at(name(number)));
+        let is_version = || {
+            let versions = log(&pair.left, &[path(&file)]);
+            versions.iter().any(|it| cat(&pair.left, &file, it["version"].as_str().unwrap()) == wanted.as_bytes())
+        };
+        let there = settled(number) == (wanted.clone(), wanted.clone());
+        assert!(there || is_asked(&format!("/{}", name(number))) || is_version(), "{wanted:?}");
+    }
 }
