@@ -1,10 +1,12 @@
 //! Directories for one test or one demonstration, removed afterwards.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,6 +17,15 @@ const FAST: &str = "/dev/shm";
 /// Set to keep the directories of tests.
 const KEEP: &str = "QUICS_KEEP";
 
+/// What the names of scratch directories begin with.
+const PREFIX: &str = "quics-";
+
+/// The file in each that is locked while somebody uses the directory.
+const LOCK: &str = ".in-use";
+
+/// What passes at most between the making of that file and the lock.
+const SETTLING: Duration = Duration::from_secs(60);
+
 /// The end of each log that is shown when a test fails, in bytes.
 const SHOWN: u64 = 6 << 10;
 
@@ -24,6 +35,7 @@ const SHOWN: u64 = 6 << 10;
 pub struct Scratch {
     directory: Option<tempfile::TempDir>,
     path: PathBuf,
+    _in_use: File,
 }
 
 impl Scratch {
@@ -37,15 +49,18 @@ impl Scratch {
         Self::below(&base)
     }
 
-    /// Makes one below `base`.
+    /// Makes one below `base`, and removes those there whose processes were killed: they may fill the memory.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn below(base: &Path) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("quics-").tempdir_in(base);
+        sweep(base);
+        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base);
         let directory = directory.with_context(|| format!("make a directory in {}", base.display()))?;
         let path = directory.path().to_owned();
-        Ok(Self { directory: Some(directory), path })
+        let in_use = File::create_new(path.join(LOCK)).context("make the file of a lock")?;
+        in_use.lock().context("lock a directory")?;
+        Ok(Self { directory: Some(directory), path, _in_use: in_use })
     }
 
     /// The directory.
@@ -88,9 +103,27 @@ impl Drop for Scratch {
         if env::var_os(KEEP).is_some()
             && let Some(directory) = self.directory.take()
         {
+            let _ = fs::remove_file(self.path.join(LOCK));
             eprintln!("kept: {}", directory.keep().display());
         }
     }
+}
+
+/// Removes the directories that nobody uses any more. One that is kept has no lock.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if ours && File::open(path.join(LOCK)).is_ok_and(|lock| left(&lock)) {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+/// Whether nobody holds a lock any more; one that was made just now may not be held yet.
+fn left(lock: &File) -> bool {
+    let made = lock.metadata().and_then(|metadata| metadata.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLING)) && lock.try_lock().is_ok()
 }
 
 /// The end of a text file, from the start of a line.

@@ -199,6 +199,8 @@ impl Inner {
 
     fn sync(&self, batch: &Batch) -> Result<(), Error> {
         for full in &batch.full {
+            // What was allocated ahead is given back.
+            full.file.set_len(full.side.end.into())?;
             full.file.sync()?;
         }
         batch.file.sync()?;

@@ -507,3 +507,14 @@ fn readers_uploads_and_questions_go_on_while_segments_are_rewritten() {
     (0..CHUNKS).for_each(|i| assert_eq!(has(&store, i), !VICTIMS.contains(&i), "chunk {i} after opening"));
     assert!(rescued.into_inner() >= ROUNDS, "the first question of each round came before the sweep");
 }
+
+#[test]
+fn a_segment_that_is_sealed_early_takes_no_more_room_than_it_needs() {
+    let directory = TempDir::new().unwrap();
+    let store = Segments::open(directory.path(), Options::default()).unwrap();
+    fill(&store, 0..1);
+    store.seal().unwrap();
+    let length = || std::fs::metadata(directory.path().join(segment_name(1))).unwrap().len();
+    assert_eq!(length(), store.segments()[0].bytes);
+    assert!(length() < 1 << 20, "{} bytes", length());
+}
