@@ -388,7 +388,7 @@ mod tests {
     use quics_types::DeviceId;
 
     use super::*;
-    use crate::testing::{device, entry, file};
+    use crate::testing::{Plain, device, entry, file, name, place};
 
     fn conflict(revision: u64, candidates: &[((DeviceId, CandidateRole), u64)]) -> Conflict {
         let candidate = |seq: u64| Candidate {
@@ -424,5 +424,56 @@ mod tests {
         trees.receive_closed(entry(1), conflict(0, &[(kept, 5)]), None);
         assert_eq!(trees.settled(entry(1), CandidateRole::Own), None, "the device may have gone on");
         assert_eq!(trees.settled(entry(1), CandidateRole::Kept(0)), None);
+    }
+
+    /// A device with a newcomer at "a", content 2, that an answer has settled: the server has content 1 there.
+    fn settled_newcomer(server: &mut Plain) -> (Trees, NodeId) {
+        server.live(entry(1), place(EntryId::TOP, "a"), file(1));
+        let mut trees = Trees::new(device(1));
+        trees.receive_row(server.rows[&entry(1)].clone());
+        let node = trees.appear(NodeId::TOP, name("a"), 7, Some(file(2)), 0o644, Mtime::default());
+        trees.bind();
+        let mut settled = conflict(0, &[((device(1), CandidateRole::New), 5)]);
+        settled.candidates.values_mut().for_each(|candidate| candidate.state = CandidateState::Value(file(2)));
+        trees.receive_closed(entry(1), settled, None);
+        (trees, node)
+    }
+
+    fn steps(trees: &mut Trees) -> Vec<Step> {
+        std::iter::from_fn(|| trees.next_subject())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(|it| trees.plan(it))
+            .collect()
+    }
+
+    #[test]
+    fn a_newcomer_that_lost_an_answer_goes_though_what_it_lost_to_is_gone_as_well() {
+        for moved in [false, true] {
+            let mut server = Plain::default();
+            let (mut trees, node) = settled_newcomer(&mut server);
+            server.kill(entry(1));
+            if moved {
+                let row = server.rows.get_mut(&entry(1)).unwrap();
+                (row.dead, row.place) = (false, place(EntryId::TOP, "b"));
+            }
+            trees.receive_row(server.rows[&entry(1)].clone());
+            assert!(steps(&mut trees).contains(&Step::Drop(node)), "{moved}");
+        }
+    }
+
+    #[test]
+    fn what_comes_to_the_name_of_a_settled_newcomer_later_is_something_new() {
+        let mut server = Plain::default();
+        let (mut trees, node) = settled_newcomer(&mut server);
+        server.kill(entry(1));
+        trees.receive_row(server.rows[&entry(1)].clone());
+        trees.vanish(node);
+        assert_eq!(steps(&mut trees), []);
+        assert_eq!(trees.settled(entry(1), CandidateRole::New), None);
+        trees.appear(NodeId::TOP, name("a"), 8, Some(file(2)), 0o644, Mtime::default());
+        trees.bind();
+        let [Step::Propose { proposal, .. }] = &steps(&mut trees)[..] else { panic!("it is proposed") };
+        assert!(matches!(**proposal, Proposal::Create { .. }));
     }
 }

@@ -176,7 +176,10 @@ impl Trees {
     /// What to do about a subject now. `None`: nothing, or nothing yet; then it is kept waiting here.
     pub fn plan(&mut self, subject: Subject) -> Option<Step> {
         let next = match subject {
-            Subject::Entry(id) => self.plan_entry(id),
+            Subject::Entry(id) => {
+                self.spend(id);
+                self.plan_entry(id)
+            }
             Subject::Node(id) => self.plan_new(id),
         };
         let next = if self.held.is_empty() { next } else { self.beside_held(subject, next) };
@@ -210,6 +213,18 @@ impl Trees {
 
     fn settled_state(&self, id: EntryId, role: CandidateRole) -> Option<&CandidateState> {
         self.settled.get(&(id, role)).map(|settled| &settled.state)
+    }
+
+    /// A newcomer that was settled and is gone is done with: what comes to its place later is something else.
+    fn spend(&mut self, id: EntryId) {
+        if !self.settled.contains_key(&(id, CandidateRole::New)) {
+            return;
+        }
+        let Some((place, _)) = self.newcomers_at.iter().find(|(_, known)| **known == id) else { return };
+        let there = self.node_at(place).is_some_and(|node| self.unbound.contains_key(&node));
+        if !there {
+            self.set_settled(id, CandidateRole::New, None);
+        }
     }
 
     fn plan_entry(&self, id: EntryId) -> Next {
@@ -459,7 +474,13 @@ impl Trees {
             }
             let lost = self.settled_state(there.id, CandidateRole::New) == Some(&state);
             if lost && own.is_none() && there.value != *value {
-                return Next::Do(if value.is_directory() { Step::Aside(node) } else { Step::Drop(node) });
+                return Next::Do(give_way(node, value));
+            }
+        } else if let Some(id) = self.newcomers_at.get(&place) {
+            // What it lost to has gone since, and the answer stands.
+            let lost = self.settled_state(*id, CandidateRole::New) == Some(&CandidateState::Value(value.clone()));
+            if lost && self.own(*id, CandidateRole::New).is_none() {
+                return Next::Do(give_way(node, value));
             }
         }
         propose_create(place, node, it, value)
@@ -551,6 +572,10 @@ enum Way {
     Free,
     Park(EntryId),
     Blocked,
+}
+
+fn give_way(node: NodeId, value: &Value) -> Step {
+    if value.is_directory() { Step::Aside(node) } else { Step::Drop(node) }
 }
 
 fn propose_create(place: Place, node: NodeId, it: &Node, value: &Value) -> Next {

@@ -103,6 +103,8 @@ pub struct Trees {
     // Indexes.
     /// Live rows by place.
     pub(crate) remote_at: HashMap<Place, EntryId>,
+    /// Entries of which a newcomer of this device was settled, by the place at which it came.
+    pub(crate) newcomers_at: HashMap<Place, EntryId>,
     /// Live rows by parent.
     pub(crate) remote_children: HashMap<EntryId, BTreeSet<EntryId>>,
     /// Synced rows by place; a row that lost its name to another is not in it.
@@ -152,6 +154,7 @@ impl Trees {
             nodes: HashMap::from([(NodeId::TOP, top), (NodeId::STAGE, directory("stage"))]),
             next_node: 2,
             remote_at: HashMap::new(),
+            newcomers_at: HashMap::new(),
             remote_children: HashMap::new(),
             synced_at: HashMap::new(),
             by_inode: HashMap::new(),
@@ -431,6 +434,12 @@ impl Trees {
 
     /// Marks an entry as settled; for restoring what was stored.
     pub fn set_settled(&mut self, id: EntryId, role: CandidateRole, settled: Option<Settled>) {
+        if role == CandidateRole::New {
+            self.newcomers_at.retain(|_, known| *known != id);
+            if let (true, Some(row)) = (settled.is_some(), self.remote.get(&id)) {
+                self.newcomers_at.insert(row.place.clone(), id);
+            }
+        }
         match settled {
             Some(settled) => self.settled.insert((id, role), settled),
             None => self.settled.remove(&(id, role)),
@@ -487,6 +496,9 @@ impl Trees {
             self.mark_node(node);
         }
         if let Some(entry) = self.remote_at(place) {
+            self.mark(entry);
+        }
+        if let Some(entry) = self.newcomers_at.get(place).copied() {
             self.mark(entry);
         }
         if !self.held.is_empty() {
