@@ -15,6 +15,7 @@ mod reclaim;
 mod refusals;
 mod restore;
 mod service;
+mod targets;
 mod versions;
 
 impl Pair {
