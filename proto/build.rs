@@ -16,6 +16,8 @@ const FILES: &[&str] = &[
     "quics/history/v1/history.proto",
     "quics/history/v1/keeping.proto",
     "quics/history/v1/admin.proto",
+    "quics/share/v1/share.proto",
+    "quics/share/v1/admin.proto",
     "quics/agent/v1/agent.proto",
 ];
 

@@ -4,7 +4,7 @@
 //! lock                held (flock) by the running supervisor; holds its process id
 //! stack.json          what runs: process ids and addresses; replaced by rename
 //! logs/NAME.log       what a service logs
-//! registry/  sync/  history/    each service's own directory
+//! registry/  sync/  history/  share/    each service's own directory
 //! ```
 
 use std::{
@@ -36,7 +36,7 @@ pub struct Record {
 /// What a running stack says about one of its services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceRecord {
-    /// `registry`, `sync`, `history`.
+    /// `registry`, `sync`, `history`, `share`.
     pub name: String,
     /// Its process.
     pub pid: u32,

@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Sync,
     /// `internal service history`
     History,
+    /// `internal service share`
+    Share,
     /// `internal quics`: an agent that ends with its parent.
     Agent,
     /// `internal up`: a server that ends with its parent.
@@ -31,10 +33,11 @@ pub(crate) enum Part {
 impl Part {
     /// Finds out which part `arguments` (the program's name first) ask for, and takes the words for it out.
     pub(crate) fn taken_from(arguments: &mut Vec<OsString>) -> Option<Self> {
-        const PARTS: [(&[&str], Part); 6] = [
+        const PARTS: [(&[&str], Part); 7] = [
             (&["internal", "service", "registry"], Part::Registry),
             (&["internal", "service", "sync"], Part::Sync),
             (&["internal", "service", "history"], Part::History),
+            (&["internal", "service", "share"], Part::Share),
             (&["internal", "quics"], Part::Agent),
             (&["internal", "up"], Part::Up),
             (&["quics"], Part::Quics),
@@ -60,6 +63,7 @@ impl Part {
             Self::Registry => serve(arguments, registry),
             Self::Sync => serve(arguments, sync),
             Self::History => serve(arguments, history),
+            Self::Share => serve(arguments, share),
             Self::Agent | Self::Quics => quics_client::cli::main(arguments),
             Self::Up => cli::main(arguments),
         }
@@ -86,6 +90,11 @@ async fn sync(config: sync_svc::Config, shutdown: CancellationToken) -> anyhow::
 async fn history(config: history_svc::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&config.service.log, "history-svc")?;
     Ok(history_svc::run(config, shutdown).await?)
+}
+
+async fn share(config: share_svc::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let _telemetry = telemetry::init(&config.service.log, "share-svc")?;
+    Ok(share_svc::run(config, shutdown).await?)
 }
 
 /// Runs a service to its end; what keeps it from going on is the last line that it logs.
@@ -130,6 +139,7 @@ mod tests {
         Arguments::<registry_svc::Config>::command().debug_assert();
         Arguments::<sync_svc::Config>::command().debug_assert();
         Arguments::<history_svc::Config>::command().debug_assert();
+        Arguments::<share_svc::Config>::command().debug_assert();
     }
 
     #[test]

@@ -11,7 +11,7 @@ use quics_kit::names::Service;
 /// The base unless told.
 pub const DEFAULT_BASE: u16 = 6120;
 
-/// The last port that the house counts from the base: history's and share's ops ports included.
+/// The last port that the house counts from the base: share-svc's ops port.
 const HIGHEST_OFFSET: u16 = 14;
 
 /// The ports of the services of one stack.
@@ -22,7 +22,7 @@ pub struct Ports {
 }
 
 /// The services that a stack runs, in the order in which they start.
-pub const SERVICES: [Service; 3] = [Service::Registry, Service::Sync, Service::History];
+pub const SERVICES: [Service; 4] = [Service::Registry, Service::Sync, Service::History, Service::Share];
 
 impl Ports {
     /// Takes the ports from `base`, or, where `base` is 0, from `before` (what this data directory had last, so that
@@ -95,8 +95,8 @@ mod tests {
     #[test]
     fn ports_count_from_the_base() {
         let ports = Ports { base: DEFAULT_BASE };
-        assert_eq!(SERVICES.map(|service| ports.serving(service)), [6121, 6122, 6123]);
-        assert_eq!(SERVICES.map(|service| ports.ops(service)), [6131, 6132, 6133]);
+        assert_eq!(SERVICES.map(|service| ports.serving(service)), [6121, 6122, 6123, 6124]);
+        assert_eq!(SERVICES.map(|service| ports.ops(service)), [6131, 6132, 6133, 6134]);
     }
 
     #[test]

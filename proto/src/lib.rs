@@ -47,6 +47,15 @@ pub mod history {
     }
 }
 
+/// share-svc: what people without an account may have.
+pub mod share {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all, unreachable_pub)]
+    pub mod v1 {
+        tonic::include_proto!("quics.share.v1");
+    }
+}
+
 /// The agent's local API.
 pub mod agent {
     /// Version 1.

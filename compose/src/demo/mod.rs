@@ -51,7 +51,7 @@ impl Demo {
     pub fn start() -> Result<Self> {
         let begun = Instant::now();
         let stack = Stack::start(&Program::own()?)?;
-        show::step(begun, "the server runs: registry, sync and history, three processes");
+        show::step(begun, "the server runs: registry, sync, history and share, four processes");
         let laptop = Device::join(&stack, "laptop")?;
         let desktop = Device::join(&stack, "desktop")?;
         show::step(begun, "two devices joined with a ticket each, and their agents run");

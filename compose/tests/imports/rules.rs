@@ -34,6 +34,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("registry-svc", "registry-svc", BELOW_A_PROCESS),
     ("sync-svc", "sync-svc", BELOW_A_KEEPER),
     ("history-svc", "history-svc", BELOW_A_KEEPER),
+    ("share-svc", "share-svc", BELOW_A_KEEPER),
     ("client", "quics", BELOW_A_PROCESS),
     ("compose", "quics-stack", EVERYTHING),
 ];
@@ -67,6 +68,7 @@ const EVERYTHING: &[&str] = &[
     "registry-svc",
     "sync-svc",
     "history-svc",
+    "share-svc",
     "quics",
 ];
 
@@ -85,7 +87,7 @@ const TECHNOLOGIES: &[(&str, &str)] = &[
 /// Benchmarks measure against the bare transport.
 const DEV_TECHNOLOGIES: &[(&str, &str)] = &[("compose", "quinn")];
 
-const SERVICES: &[&str] = &["registry-svc", "sync-svc", "history-svc"];
+const SERVICES: &[&str] = &["registry-svc", "sync-svc", "history-svc", "share-svc"];
 
 /// What comes in through seams: clock, randomness and files. A generator that was handed in is no randomness of the
 /// outside; the sources that need no seed are.

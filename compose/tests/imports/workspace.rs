@@ -19,6 +19,7 @@ const PACKAGES: &[&str] = &[
     "registry-svc",
     "sync-svc",
     "history-svc",
+    "share-svc",
     "client",
     "compose",
 ];
