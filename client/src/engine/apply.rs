@@ -120,7 +120,12 @@ impl Engine {
             if full || batch.deferred.len() >= DEFERRED_PER_STEP || batch.crowded >= CROWDED_PER_STEP {
                 break;
             }
-            let Some(subject) = self.trees.next_subject() else { break };
+            let Some(subject) = self.trees.next_subject() else {
+                if self.let_fetch() {
+                    continue;
+                }
+                break;
+            };
             if self.busy.contains(&subject) || self.resting.contains(&subject) || self.out_of_sight(subject) {
                 continue; // it is looked at again when that is over
             }

@@ -1,6 +1,6 @@
 //! Contents on their way: read from the disk to be named, cached to be proposed or applied, fetched.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,7 +40,9 @@ pub(super) struct Contents {
     ingesting: usize,
     fetching: usize,
     /// Nodes that wait for an ingest.
-    to_ingest: VecDeque<NodeId>,
+    to_ingest: BTreeSet<NodeId>,
+    /// Entries that wait for a fetch.
+    to_fetch: BTreeSet<EntryId>,
     /// Small contents from the feed, by content id.
     inline: HashMap<Digest, Bytes>,
     inline_bytes: usize,
@@ -114,7 +116,7 @@ impl Contents {
 
     /// Whether nothing is on its way.
     pub(super) fn idle(&self) -> bool {
-        self.work.is_empty() && self.to_ingest.is_empty()
+        self.work.is_empty() && self.to_ingest.is_empty() && self.to_fetch.is_empty()
     }
 }
 
@@ -205,9 +207,7 @@ impl Engine {
     fn start_ingest(&mut self, node: NodeId, at: Spot, stat: Stat) {
         let subject = self.subject_of(node);
         if self.contents.ingesting >= INGESTS {
-            if !self.contents.to_ingest.contains(&node) {
-                self.contents.to_ingest.push_back(node);
-            }
+            self.contents.to_ingest.insert(node);
             return;
         }
         let running =
@@ -229,7 +229,7 @@ impl Engine {
         self.trees.put_back(subject);
         let subject = self.subject_of(node); // it may be bound otherwise by now
         self.trees.put_back(subject);
-        if let Some(next) = self.contents.to_ingest.pop_front() {
+        if let Some(next) = self.contents.to_ingest.pop_first() {
             let next = self.subject_of(next);
             self.trees.put_back(next);
         }
@@ -266,7 +266,7 @@ impl Engine {
             return Some(Source::Incoming(name.clone()));
         }
         if self.contents.fetching >= FETCHES {
-            self.postpone(Subject::Entry(id), Duration::from_millis(5));
+            self.contents.to_fetch.insert(id);
             return None;
         }
         let like = self.trees.node_of(id).and_then(|node| {
@@ -279,6 +279,16 @@ impl Engine {
         self.busy.insert(Subject::Entry(id));
         self.actions.push(Action::Fetch { ticket, content, size, like });
         None
+    }
+
+    /// Lets entries that wait for a fetch be planned, as many as there is room for; false if there are none.
+    pub(super) fn let_fetch(&mut self) -> bool {
+        let room = FETCHES.saturating_sub(self.contents.fetching);
+        let next: Vec<EntryId> = (0..room).map_while(|_| self.contents.to_fetch.pop_first()).collect();
+        for id in &next {
+            self.trees.put_back(Subject::Entry(*id));
+        }
+        !next.is_empty()
     }
 
     /// A fetch is through.
@@ -328,6 +338,9 @@ impl Engine {
             self.trees.put_back(subject);
         }
         (self.contents.ingesting, self.contents.fetching) = (0, 0);
+        for id in std::mem::take(&mut self.contents.to_fetch) {
+            self.trees.put_back(Subject::Entry(id));
+        }
         for node in std::mem::take(&mut self.contents.to_ingest) {
             let subject = self.subject_of(node);
             self.trees.put_back(subject);
