@@ -120,7 +120,7 @@ fn kills_of_everything_while_small_files_change_lose_nothing() {
 fn the_services_end_with_their_supervisor_however_it_ends() {
     let stack = stack();
     let pids: Vec<u32> = stack.record().unwrap().services.iter().map(|service| service.pid).collect();
-    assert_eq!(pids.len(), 3);
+    assert_eq!(pids.len(), quics_kit::names::Service::ALL.len());
     process::kill(stack.supervisor_pid().unwrap()).unwrap();
     for pid in pids {
         process::wait_ended(pid, Duration::from_secs(30)).unwrap();
