@@ -463,6 +463,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_over_something_deleted_is_asked_about_no_more_when_it_is_gone() {
+        let (mut server, id) = (Plain::default(), entry(1));
+        server.live(id, place(EntryId::TOP, "a"), file(1));
+        let mut trees = Trees::new(device(1));
+        trees.receive_row(server.rows[&id].clone());
+        let node = trees.appear(NodeId::TOP, name("a"), 7, Some(file(1)), 0o644, Mtime::default());
+        trees.created(&server.rows[&id], node, Seen { inode: 7, mode: 0o644, mtime: Mtime::default() });
+        server.kill(id);
+        trees.receive_row(server.rows[&id].clone());
+        trees.change(node, 7, Some(file(2)), 0o644, Mtime::default());
+        let mut open = conflict(1, &[((device(1), CandidateRole::Own), 5)]);
+        open.candidates.values_mut().for_each(|candidate| candidate.state = CandidateState::Value(file(2)));
+        trees.receive_conflict(id, open, Conflict::default());
+        assert_eq!(steps(&mut trees), [], "a person answers");
+
+        trees.vanish(node);
+        let [Step::Propose { proposal, .. }] = &steps(&mut trees)[..] else { panic!("it is taken back") };
+        assert!(matches!(**proposal, Proposal::Delete { .. }));
+        let verdict = Verdict::Current(server.rows[&id].clone());
+        trees.take((1, 6), proposal, &verdict, None, None);
+        assert!(trees.conflict(id).is_none() && trees.base(id).is_none());
+    }
+
+    #[test]
     fn what_comes_to_the_name_of_a_settled_newcomer_later_is_something_new() {
         let mut server = Plain::default();
         let (mut trees, node) = settled_newcomer(&mut server);

@@ -269,10 +269,13 @@ impl Trees {
     /// Synced, and gone here.
     fn plan_gone(&self, id: EntryId, remote: &Row) -> Next {
         let Some(base) = self.synced.get(&id) else { return Next::Rest };
-        if remote.dead {
-            return Next::Do(Step::Forget(id));
-        }
+        let delete = Proposal::Delete { id, base_time: base.content_time, base: base.value.clone() };
+        let delete = Next::Do(Step::Propose { proposal: Box::new(delete), node: None });
         let own = self.own(id, CandidateRole::Own);
+        if remote.dead {
+            // What was written over it has gone as well, or is something new: nobody has to be asked about it.
+            return if matches!(own, Some(CandidateState::Value(_))) { delete } else { Next::Do(Step::Forget(id)) };
+        }
         if own == Some(&CandidateState::Delete) {
             return Next::Wait;
         }
@@ -293,8 +296,7 @@ impl Trees {
                 return Next::Wait; // their moves and deletes, or answers, come first
             }
         }
-        let proposal = Proposal::Delete { id, base_time: base.content_time, base: base.value.clone() };
-        Next::Do(Step::Propose { proposal: Box::new(proposal), node: None })
+        delete
     }
 
     /// Whether a new node with the inode of an entry that is gone is not known well enough yet to say what it is.

@@ -45,9 +45,14 @@ impl Contents {
         self.known.contains(&content) || self.moved.get(&content).is_some_and(|devices| devices.len() > 1)
     }
 
+    /// Whether a user moved a content, perhaps with its directory.
+    pub(super) fn was_moved(&self, content: u8) -> bool {
+        self.moved.contains_key(&content)
+    }
+
     /// Whether a user removed a content that nobody moved: it stays away unless a person says otherwise.
     pub(super) fn stays_away(&self, content: u8) -> bool {
-        self.removed.contains(&content) && !self.moved.contains_key(&content)
+        self.removed.contains(&content) && !self.was_moved(content)
     }
 }
 

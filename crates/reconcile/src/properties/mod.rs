@@ -9,6 +9,8 @@ mod server;
 
 use std::collections::BTreeSet;
 
+use quics_types::Name;
+
 use self::device::Device;
 use self::disk::{Contents, STAGE, TOP, content};
 use self::server::Server;
@@ -93,6 +95,7 @@ fn one(case: u64, devices: usize) {
         come_to_rest(&mut server, &mut devices);
         check_kept(&server, &devices, &contents);
         check_gone(&server, &contents);
+        check_once(&server, &contents);
         check_quiet(&mut server, &mut devices);
     }
 
@@ -107,6 +110,7 @@ fn one(case: u64, devices: usize) {
     }
     assert!(server.plain.conflicts.is_empty(), "answers lead to new questions for ever");
     check_kept(&server, &devices, &contents);
+    check_once(&server, &contents);
     check_quiet(&mut server, &mut devices);
     check_equal(&server, &devices);
 }
@@ -132,6 +136,16 @@ fn check_gone(server: &Server, contents: &Contents) {
     let rows = server.plain.rows.values().filter(|row| !row.dead && !server.plain.conflicts.contains_key(&row.id));
     let back: Vec<u8> = rows.filter_map(|row| content(&row.value)).filter(|it| contents.stays_away(*it)).collect();
     assert!(back.is_empty(), "contents that a user removed are back: {back:?}");
+}
+
+/// What nobody moved is in one place. A directory that was put aside is new, with everything in it.
+fn check_once(server: &Server, contents: &Contents) {
+    let mut seen = BTreeSet::new();
+    let aside = |path: &[Name]| path.iter().any(|name| name.to_string().contains("(kept from"));
+    let there =
+        server.view().into_iter().filter(|(path, _)| !aside(path)).filter_map(|(_, (value, _))| content(&value));
+    let twice: Vec<u8> = there.filter(|it| !seen.insert(*it) && !contents.was_moved(*it)).collect();
+    assert!(twice.is_empty(), "contents are in two places: {twice:?}");
 }
 
 /// Whoever is at rest and looks at everything again has nothing to do.
@@ -263,4 +277,9 @@ fn two_devices_agree_after_whatever_their_users_did() {
 #[test]
 fn three_devices_agree_after_whatever_their_users_did() {
     cases(40_000, 3);
+}
+
+#[test]
+fn an_edit_of_something_deleted_that_comes_in_with_its_directory_made_again_is_not_asked_about_as_well() {
+    one(141_652, 2);
 }
