@@ -4,28 +4,24 @@ use std::sync::Arc;
 
 use quics_meta::MetaStore;
 use quics_records::Reads;
-use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 
 /// Everything that the calls need. One for the process.
 pub(crate) struct Service {
     pub(crate) meta: Arc<dyn MetaStore>,
-    pub(crate) shutdown: CancellationToken,
 }
 
 /// What the service is made of.
 pub(crate) struct Parts {
     /// Metadata.
     pub(crate) meta: Arc<dyn MetaStore>,
-    /// Ends the tasks.
-    pub(crate) shutdown: CancellationToken,
 }
 
 impl Service {
     /// Puts the service together.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { meta: parts.meta, shutdown: parts.shutdown })
+        Arc::new(Self { meta: parts.meta })
     }
 
     /// What is durable.

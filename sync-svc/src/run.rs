@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use quics_chunks::{ChunkStore, Segments};
-use quics_kit::caller::is_device;
 use quics_kit::clock::{Clock, SystemClock};
 use quics_kit::data::DataDir;
-use quics_kit::members::{self, Follow, Members};
+use quics_kit::members::{self, Members};
 use quics_kit::names;
-use quics_kit::service::{Host, Sister};
-use quics_kit::telemetry::link;
-use quics_meta::{Journaled, MetaStore};
+use quics_kit::service::{Host, Sister, close_store};
+use quics_meta::Journaled;
 use quics_quic::{ClientAuth, Server};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -34,26 +32,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let host = Host::open(names::Service::Sync, config.service.clone(), clock.clone())?;
     let joined = host.join(&shutdown).await?;
     let server = host.bind(&joined.tls, ClientAuth::Required)?;
-    let (meta, chunks) = open(host.data()).await?;
+    let meta = host.open_store().await?;
+    let chunks = open_chunks(host.data()).await?;
     let members = Members::load(meta.clone(), members::Options::new(MEMBERS, clock.clone()))?;
 
-    let (connections, directory) = (server.connections(), host.data().path().to_owned());
-    let trusting = joined.clone();
-    let follow = Follow {
-        members: members.clone(),
-        registry: link(joined.registry.clone()),
-        address: format!(":{}", server.local_addr().port()),
-        on_revoked: Box::new(move |device| {
-            connections.close(|peer| is_device(peer, device), "this device was revoked");
-        }),
-        on_trust: Box::new(move |list| {
-            if let Err(error) = trusting.trust(list) {
-                tracing::error!(%error, "trust.not_taken");
-            }
-        }),
-    };
-    host.spawn("members", follow.run(shutdown.clone()));
+    host.follow(&members, &joined, &server, shutdown.clone());
 
+    let directory = host.data().path().to_owned();
     let service = Service::new(Parts {
         meta: meta.clone(),
         chunks: chunks.clone(),
@@ -104,29 +89,25 @@ pub fn routes(service: &Arc<Service>) -> Routes {
     Routes::new(Grpc::server(service.clone())).add_service(Relay::server(service.clone()))
 }
 
-/// Opens both stores; either may have to look through what a crash left.
-async fn open(data: &DataDir) -> Result<(Arc<Journaled>, Arc<Segments>), RunError> {
-    let (meta, chunks) = (data.path().join("meta"), data.path().join("chunks"));
+/// Opens the chunk store; it may have to look through what a crash left.
+async fn open_chunks(data: &DataDir) -> Result<Arc<Segments>, RunError> {
+    let directory = data.path().join("chunks");
     let opening = move || {
-        let meta = Journaled::open(meta, quics_meta::Options::default()).map_err(Error::from)?;
-        let chunks = Segments::open(chunks, quics_chunks::Options::default()).map_err(Error::from)?;
+        let chunks = Segments::open(directory, quics_chunks::Options::default()).map_err(Error::from)?;
         let report = chunks.opened();
-        tracing::info!(epoch = meta.epoch(), segments = report.segments, records = report.records, "stores.open");
+        tracing::info!(segments = report.segments, records = report.records, "chunks.open");
         if !report.damaged.is_empty() || !report.lost_segments.is_empty() || report.skipped_bytes > 0 {
             let (damaged, lost) = (report.damaged.len(), report.lost_segments.len());
             tracing::error!(damaged, lost, skipped = report.skipped_bytes, "chunks.damaged_at_open");
         }
-        Ok((Arc::new(meta), Arc::new(chunks)))
+        Ok(Arc::new(chunks))
     };
     tokio::task::spawn_blocking(opening).await.map_err(|_| Error::Task)?
 }
 
 /// Makes everything durable and closes both stores.
 async fn close(meta: Arc<Journaled>, chunks: Arc<Segments>) -> Result<(), RunError> {
-    let closing = move || {
-        chunks.flush().map_err(Error::from)?;
-        meta.close().map_err(Error::from)?;
-        Ok(())
-    };
-    tokio::task::spawn_blocking(closing).await.map_err(|_| Error::Task)?
+    let flushing = move || chunks.flush().map_err(Error::from);
+    tokio::task::spawn_blocking(flushing).await.map_err(|_| Error::Task)??;
+    Ok(close_store(meta).await?)
 }

@@ -17,6 +17,7 @@ mod join;
 mod ops;
 mod ready;
 mod sister;
+mod store;
 mod tasks;
 
 use std::io;
@@ -33,9 +34,12 @@ pub use config::Config;
 pub use join::Joined;
 pub use ready::Ready;
 pub use sister::Sister;
+pub use store::close_store;
 
+use crate::caller::is_device;
 use crate::clock::Clock;
 use crate::data::{self, DataDir};
+use crate::members::{Follow, Members};
 use crate::names::Service;
 use crate::{enrol, identity, members, telemetry, ticket};
 use tasks::Tasks;
@@ -92,6 +96,9 @@ pub enum Error {
     /// The view of members.
     #[error(transparent)]
     Members(#[from] members::Error),
+    /// The metadata store.
+    #[error("metadata: {0}")]
+    Store(#[from] quics_meta::Error),
     /// Logging or exporting.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
@@ -178,6 +185,26 @@ impl Host {
         config.client_auth = client_auth;
         config.reset_key = Some(self.reset_key()?);
         Ok(Server::bind(config, self.config.address(self.service))?)
+    }
+
+    /// Keeps the view of members as registry-svc tells it until `shutdown`, tells registry-svc where `server` is, and cuts the
+    /// connections of devices that are revoked.
+    pub fn follow(&self, members: &Members, joined: &Joined, server: &Server, shutdown: CancellationToken) {
+        let (connections, trusting) = (server.connections(), joined.clone());
+        let follow = Follow {
+            members: members.clone(),
+            registry: telemetry::link(joined.registry.clone()),
+            address: format!(":{}", server.local_addr().port()),
+            on_revoked: Box::new(move |device| {
+                connections.close(|peer| is_device(peer, device), "this device was revoked");
+            }),
+            on_trust: Box::new(move |list| {
+                if let Err(error) = trusting.trust(list) {
+                    tracing::error!(%error, "trust.not_taken");
+                }
+            }),
+        };
+        self.spawn("members", follow.run(shutdown));
     }
 
     /// Runs a background task until it ends by itself; one that ends with an error ends the service.
