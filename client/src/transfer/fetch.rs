@@ -4,15 +4,11 @@ use std::{collections::HashMap, io, sync::Arc};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use quics_chunks::{Leaf, Packed};
+use quics_reader::{Failure, Kept, LeafPage, Source as _, leaf_pages, leaves};
 use quics_types::{Digest, Name, limits};
 use tokio::task::spawn_blocking;
 
-use super::{
-    Failure, Progress, Remote, Transfer,
-    local::Similar,
-    manifest::{self, Kept, LeafPage},
-    part::Part,
-};
+use super::{Remote, Transfer, local::Similar, part::Part, progress::Counted};
 use crate::{engine::FetchFailure, folder::Spot};
 
 /// Leaf pages that are worked on at once (about 512 MiB of content).
@@ -21,6 +17,8 @@ const WINDOW: usize = 16;
 const ASK_BYTES: usize = 8 * limits::BATCH_BYTES;
 /// Questions in flight.
 const ASKING: usize = 4;
+/// Bytes of pages that are kept, because the similar file's manifest probably lists them too.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why a fetch ends, before it is told to the engine.
 #[derive(Debug)]
@@ -77,13 +75,13 @@ impl<R: Remote> Transfer<R> {
         }
         let tree = self.tree.clone();
         let part = Arc::new(blocking(move || Part::open(tree, content, size)).await?);
-        let mut kept = Kept::default();
+        let mut kept = Kept::at_most(KEPT_BYTES);
         let similar = match like {
             Some((at, like)) => self.similar(&mut kept, at, like).await?.map(Arc::new),
             None => None,
         };
-        let progress = &*self.progress;
-        let pages = manifest::leaf_pages(&self.remote, progress, &mut kept, content, Some(size)).await?;
+        let source = &self.counted();
+        let pages = leaf_pages(source, &mut kept, content, Some(size), &(0..size)).await?;
         let windows: Vec<Vec<LeafPage>> = pages.chunks(WINDOW).map(<[_]>::to_vec).collect();
         let kept = Arc::new(tokio::sync::Mutex::new(kept));
         let (part, similar, kept) = (&part, &similar, &kept);
@@ -92,16 +90,16 @@ impl<R: Remote> Transfer<R> {
             .map(|window| async move {
                 let leaves = {
                     let mut kept = kept.lock().await;
-                    manifest::leaves(&self.remote, progress, &mut kept, &window).await?
+                    leaves(source, &mut kept, &window).await?
                 };
                 let (part, similar) = (part.clone(), similar.clone());
                 let (missing, reused) = blocking(move || part.fill(leaves, similar.as_deref())).await?;
-                progress.reused(reused);
+                self.progress.reused(reused);
                 Ok::<_, Ended>(stream::iter(questions(missing).into_iter().map(Ok)))
             })
             .buffered(2)
             .try_flatten();
-        questions.try_for_each_concurrent(ASKING, |wanted| ask(&self.remote, progress, part.clone(), wanted)).await?;
+        questions.try_for_each_concurrent(ASKING, |wanted| ask(source, part.clone(), wanted)).await?;
         let part = part.clone();
         blocking(move || part.finish()).await
     }
@@ -112,14 +110,15 @@ impl<R: Remote> Transfer<R> {
         let tree = self.tree.clone();
         let Ok(Some((body, _))) = blocking(move || tree.body(&at)).await else { return Ok(None) };
         let mut similar = Similar::new(body);
-        let pages = match manifest::leaf_pages(&self.remote, &self.progress, kept, like, None).await {
+        let source = &self.counted();
+        let pages = match leaf_pages(source, kept, like, None, &(0..u64::MAX)).await {
             Ok(pages) => pages,
             Err(Failure::Offline(reason)) => return Err(Failure::Offline(reason).into()),
             // It is only a help: without it everything is fetched.
             Err(_) => return Ok(None),
         };
         for window in pages.chunks(WINDOW) {
-            match manifest::leaves(&self.remote, &self.progress, kept, window).await {
+            match leaves(source, kept, window).await {
                 Ok(leaves) if similar.add(&leaves) => {}
                 Err(Failure::Offline(reason)) => return Err(Failure::Offline(reason).into()),
                 _ => break,
@@ -160,13 +159,12 @@ fn questions(missing: Vec<Leaf>) -> Vec<Wanted> {
 }
 
 /// Fetches chunks and writes them to all their places.
-async fn ask<R: Remote>(remote: &R, progress: &Progress, part: Arc<Part>, wanted: Wanted) -> Result<(), Ended> {
+async fn ask<R: Remote>(source: &Counted<R>, part: Arc<Part>, wanted: Wanted) -> Result<(), Ended> {
     let Wanted { digests, places: mut wanted } = wanted;
-    let mut answers = remote.fetch(digests).await?;
+    let mut answers = source.fetch(digests).await?;
     while let Some(chunks) = answers.next().await {
         let mut placed: Vec<(Packed, Vec<Leaf>)> = Vec::new();
         for chunk in chunks? {
-            progress.received(chunk.data.len());
             let places = wanted.remove(&chunk.digest).ok_or(Failure::Wrong("a chunk that was not asked for"))?;
             placed.push((chunk, places));
         }

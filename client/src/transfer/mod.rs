@@ -5,7 +5,7 @@
 //! restore: what the server lost to damage -> a local file that has it -> Upload
 //! fetch:  pages of the manifest -> what is here already (an earlier attempt, a similar file) -> Fetch, several in
 //!         flight -> verify, write -> sync -> rename
-//! stream: pages of the manifest -> what a local file has, else Fetch -> verify -> in order to whoever reads
+//! stream: what a local file has, else Fetch -> verify -> in order to whoever reads (crates/reader)
 //! ```
 //!
 //! # Invariants
@@ -21,7 +21,6 @@
 mod fetch;
 mod ingest;
 mod local;
-mod manifest;
 mod part;
 mod progress;
 mod read;
@@ -44,7 +43,8 @@ use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 
 pub use ingest::send;
 pub use progress::{Counts, Progress};
-pub use remote::{Failure, Remote, Server};
+pub use quics_reader::Failure;
+pub use remote::{Remote, Server};
 pub use restore::RestoreFailure;
 pub use stream::stream;
 
@@ -61,6 +61,11 @@ impl<R: Remote> Transfer<R> {
     /// Works with any remote; `progress` may be shared with other transfers.
     pub fn with_remote(remote: R, tree: Arc<Tree>, progress: Arc<Progress>) -> Self {
         Self { remote, tree, progress, turns: turns::Turns::default() }
+    }
+
+    /// The remote, of which is counted what comes.
+    fn counted(&self) -> progress::Counted<R> {
+        progress::Counted { source: self.remote.clone(), progress: self.progress.clone() }
     }
 
     /// How much has been moved.

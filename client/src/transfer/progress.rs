@@ -1,6 +1,13 @@
 //! How much transfers have moved, for `quics status`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::StreamExt;
+use quics_reader::{Answers, Failure, Source};
+use quics_types::Digest;
 
 /// Counters that transfers raise while they work; all in bytes of chunk data as it travels, or of content.
 #[derive(Debug, Default)]
@@ -40,7 +47,7 @@ impl Progress {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn received(&self, bytes: usize) {
+    fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -50,5 +57,24 @@ impl Progress {
 
     pub(super) fn reused(&self, bytes: u64) {
         self.reused.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A source of which is counted what comes.
+pub(super) struct Counted<S> {
+    pub(super) source: S,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl<S: Source> Source for Counted<S> {
+    async fn fetch(&self, digests: Vec<Digest>) -> Result<Answers, Failure> {
+        let progress = self.progress.clone();
+        let answers = self.source.fetch(digests).await?;
+        let counted = answers.inspect(move |chunks| {
+            for chunk in chunks.iter().flatten() {
+                progress.received(chunk.data.len());
+            }
+        });
+        Ok(counted.boxed())
     }
 }

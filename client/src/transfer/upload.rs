@@ -136,10 +136,8 @@ mod tests {
     use std::future::Future;
 
     use bytes::Bytes;
-    use futures_util::{
-        StreamExt,
-        stream::{BoxStream, Stream},
-    };
+    use futures_util::{StreamExt, stream::Stream};
+    use quics_reader::{Answers, Source};
     use quics_types::Digest;
 
     use super::*;
@@ -171,8 +169,10 @@ mod tests {
                 Ok(sink.chunks.load(Ordering::SeqCst) + u64::from(sink.lies))
             }
         }
+    }
 
-        async fn fetch(&self, _: Vec<Digest>) -> Result<BoxStream<'static, Result<Vec<Packed>, Failure>>, Failure> {
+    impl Source for Sink {
+        async fn fetch(&self, _: Vec<Digest>) -> Result<Answers, Failure> {
             Err(Failure::Wrong("it only takes"))
         }
     }

@@ -30,6 +30,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("crates/chunks", "quics-chunks", &["quics-types"]),
     ("crates/records", "quics-records", &["quics-types", "quics-reconcile", "quics-meta"]),
     ("proto", "quics-proto", &["quics-types", "quics-reconcile"]),
+    ("crates/reader", "quics-reader", &["quics-types", "quics-chunks", "quics-proto"]),
     ("crates/kit", "quics-kit", &["quics-types", "quics-quic", "quics-meta", "quics-chunks", "quics-proto"]),
     ("registry-svc", "registry-svc", BELOW_A_PROCESS),
     ("sync-svc", "sync-svc", BELOW_A_KEEPER),
@@ -40,8 +41,16 @@ const EDGES: &[(&str, &str, &[&str])] = &[
 ];
 
 /// What a service and the client may know: no other service, and the client none.
-const BELOW_A_PROCESS: &[&str] =
-    &["quics-types", "quics-reconcile", "quics-quic", "quics-meta", "quics-chunks", "quics-proto", "quics-kit"];
+const BELOW_A_PROCESS: &[&str] = &[
+    "quics-types",
+    "quics-reconcile",
+    "quics-quic",
+    "quics-meta",
+    "quics-chunks",
+    "quics-reader",
+    "quics-proto",
+    "quics-kit",
+];
 
 /// What a service may know that keeps records of what is in roots.
 const BELOW_A_KEEPER: &[&str] = &[
@@ -51,6 +60,7 @@ const BELOW_A_KEEPER: &[&str] = &[
     "quics-meta",
     "quics-chunks",
     "quics-records",
+    "quics-reader",
     "quics-proto",
     "quics-kit",
 ];
@@ -63,6 +73,7 @@ const EVERYTHING: &[&str] = &[
     "quics-meta",
     "quics-chunks",
     "quics-records",
+    "quics-reader",
     "quics-proto",
     "quics-kit",
     "registry-svc",

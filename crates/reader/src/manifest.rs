@@ -1,6 +1,9 @@
 //! Reads a content's manifest from the server, level by level, keeping the leaf pages' names only.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -8,48 +11,58 @@ use quics_chunks::{Leaf, Page};
 use quics_types::{Digest, limits};
 use tokio::task::spawn_blocking;
 
-use super::{Failure, Progress, Remote};
+use crate::{Failure, Source};
 
 /// Pages that are asked for at once.
 const PAGES: usize = 16;
-/// Bytes of pages that are kept because another manifest may list them too.
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
-/// A leaf page that has not been read yet.
+/// A leaf page that has not been read yet, and its place in the content.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LeafPage {
-    pub(super) digest: Digest,
-    pub(super) offset: u64,
-    pub(super) length: u64,
+pub struct LeafPage {
+    digest: Digest,
+    offset: u64,
+    length: u64,
 }
 
-/// Pages that were read, by digest.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
+impl LeafPage {
+    /// Whether it has bytes of a range.
+    fn covers(&self, range: &Range<u64>) -> bool {
+        self.offset < range.end && range.start < self.offset + self.length
+    }
+}
+
+/// Pages that were read, by digest, because the same or another manifest may list them again.
+#[derive(Debug)]
+pub struct Kept {
     pages: HashMap<Digest, Bytes>,
-    bytes: usize,
+    room: usize,
 }
 
 impl Kept {
+    /// Keeps pages of at most so many bytes; the ones that came first.
+    pub fn at_most(bytes: usize) -> Self {
+        Self { pages: HashMap::new(), room: bytes }
+    }
+
     fn keep(&mut self, digest: Digest, page: &Bytes) {
-        if self.bytes + page.len() <= KEPT_BYTES && self.pages.insert(digest, page.clone()).is_none() {
-            self.bytes += page.len();
+        if page.len() <= self.room && self.pages.insert(digest, page.clone()).is_none() {
+            self.room -= page.len();
         }
     }
 }
 
-/// The leaf pages of a content, in order; of `size` bytes, where that is known.
+/// The leaf pages of a content that cover a range of its bytes, in order; of `size` bytes, where that is known.
 ///
 /// # Errors
 /// [`Failure::Absent`] also when the manifest is damaged, contradicts itself or is of another size.
-pub(super) async fn leaf_pages<R: Remote>(
-    remote: &R,
-    progress: &Progress,
+pub async fn leaf_pages<S: Source>(
+    source: &S,
     kept: &mut Kept,
     content: Digest,
     size: Option<u64>,
+    range: &Range<u64>,
 ) -> Result<Vec<LeafPage>, Failure> {
-    let mut first = pages(remote, progress, kept, &[content]).await?.pop();
+    let mut first = pages(source, kept, &[content]).await?.pop();
     let (total, mut level) = first.as_ref().map_or((0, 0), |top| (top.total(), top.level()));
     if size.is_some_and(|size| size != total) {
         return Err(Failure::Absent(format!("content {content} has another size")));
@@ -57,18 +70,22 @@ pub(super) async fn leaf_pages<R: Remote>(
     // Pages are many entries long; a manifest that lists more of them than that is made to fill memory.
     let most = total / limits::INLINE_BYTES as u64 + 64;
     let mut list = vec![LeafPage { digest: content, offset: 0, length: total }];
-    while level > 0 {
+    list.retain(|page| page.covers(range));
+    while level > 0 && !list.is_empty() {
         let mut below = Vec::new();
         for window in list.chunks(PAGES) {
             let read = match first.take() {
                 Some(top) => vec![top],
-                None => read_checked(remote, progress, kept, window, level).await?,
+                None => read_checked(source, kept, window, level).await?,
             };
             for (above, page) in window.iter().zip(read) {
                 let mut offset = above.offset;
                 for entry in page.entries() {
-                    below.push(LeafPage { digest: entry.digest, offset, length: entry.length });
+                    let page = LeafPage { digest: entry.digest, offset, length: entry.length };
                     offset += entry.length; // The page's total was checked to be its length.
+                    if page.covers(range) {
+                        below.push(page);
+                    }
                 }
             }
             if below.len() as u64 > most {
@@ -85,15 +102,10 @@ pub(super) async fn leaf_pages<R: Remote>(
 ///
 /// # Errors
 /// As [`leaf_pages`].
-pub(super) async fn leaves<R: Remote>(
-    remote: &R,
-    progress: &Progress,
-    kept: &mut Kept,
-    leaf_pages: &[LeafPage],
-) -> Result<Vec<Leaf>, Failure> {
+pub async fn leaves<S: Source>(source: &S, kept: &mut Kept, leaf_pages: &[LeafPage]) -> Result<Vec<Leaf>, Failure> {
     let mut leaves = Vec::new();
     for window in leaf_pages.chunks(PAGES) {
-        let read = read_checked(remote, progress, kept, window, 0).await?;
+        let read = read_checked(source, kept, window, 0).await?;
         for (above, page) in window.iter().zip(read) {
             let mut offset = above.offset;
             for entry in page.entries() {
@@ -107,15 +119,14 @@ pub(super) async fn leaves<R: Remote>(
 }
 
 /// Reads pages and checks them against what the pages above say.
-async fn read_checked<R: Remote>(
-    remote: &R,
-    progress: &Progress,
+async fn read_checked<S: Source>(
+    source: &S,
     kept: &mut Kept,
     wanted: &[LeafPage],
     level: u8,
 ) -> Result<Vec<Page>, Failure> {
     let digests: Vec<Digest> = wanted.iter().map(|page| page.digest).collect();
-    let pages = pages(remote, progress, kept, &digests).await?;
+    let pages = pages(source, kept, &digests).await?;
     for (above, page) in wanted.iter().zip(&pages) {
         if page.level() != level || page.total() != above.length {
             return Err(Failure::Absent(format!("page {} is not what the page above says", above.digest)));
@@ -125,12 +136,7 @@ async fn read_checked<R: Remote>(
 }
 
 /// Pages in the order asked, from memory or the server.
-async fn pages<R: Remote>(
-    remote: &R,
-    progress: &Progress,
-    kept: &mut Kept,
-    wanted: &[Digest],
-) -> Result<Vec<Page>, Failure> {
+async fn pages<S: Source>(source: &S, kept: &mut Kept, wanted: &[Digest]) -> Result<Vec<Page>, Failure> {
     let mut found: HashMap<Digest, Bytes> = HashMap::new();
     let mut missing: Vec<Digest> = Vec::new();
     for digest in wanted {
@@ -143,13 +149,12 @@ async fn pages<R: Remote>(
     missing.dedup();
     if !missing.is_empty() {
         let mut waiting: HashSet<Digest> = missing.iter().copied().collect();
-        let mut answers = remote.fetch(missing).await?;
+        let mut answers = source.fetch(missing).await?;
         while let Some(chunks) = answers.next().await {
             for chunk in chunks? {
                 if !waiting.remove(&chunk.digest) {
                     return Err(Failure::Wrong("a page that was not asked for"));
                 }
-                progress.received(chunk.data.len());
                 let digest = chunk.digest;
                 let page = chunk.unpack().map_err(|error| Failure::Absent(error.to_string()))?;
                 kept.keep(digest, &page);
