@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use quics_kit::attempts::Who;
 use quics_kit::caller::Caller;
 use quics_kit::clock::{from_millis, millis};
 use quics_kit::names::{Service, Subject};
@@ -11,11 +12,10 @@ use quics_proto::registry::v1 as proto;
 use quics_proto::registry::v1::enrol_request::Right;
 use quics_types::{DeviceId, UserId};
 
-use crate::attempts::Who;
 use crate::authority::Requested;
 use crate::db::{Device, Rows, key, tag};
 use crate::error::{Error, Result};
-use crate::service::{Change, Registry};
+use crate::service::{Change, Guarded, Registry};
 use crate::watch::Event;
 use crate::{names, tickets};
 
@@ -94,7 +94,8 @@ impl Registry {
         name: String,
         right: proto::PasswordRight,
     ) -> Result<Known> {
-        let who = vec![Who::Address(from), Who::User(right.user.to_lowercase().chars().take(64).collect())];
+        let who =
+            vec![Who::Address(from), Who::Secret(Guarded::User(right.user.to_lowercase().chars().take(64).collect()))];
         let attempt = self.inner.attempts.begin(who)?;
         let user = self.rows().user_by_name(&right.user)?;
         let stored = match user {

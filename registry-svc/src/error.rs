@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quics_kit::status::Domain;
-use quics_kit::{caller, data, identity, service};
+use quics_kit::{attempts, caller, data, identity, passwords, service};
 use tonic::Code;
 
 /// Says why registry-svc did not do what it was asked.
@@ -20,11 +20,8 @@ pub enum Error {
     #[error("this ticket or password is wrong, used or expired")]
     Right,
     /// Too many attempts.
-    #[error("too many attempts; wait {} seconds", wait.as_secs().max(1))]
-    Limited {
-        /// How long to wait.
-        wait: Duration,
-    },
+    #[error(transparent)]
+    Limited(#[from] attempts::Limited),
     /// The caller may not call at all.
     #[error(transparent)]
     Caller(#[from] caller::Error),
@@ -90,9 +87,9 @@ pub enum Error {
     /// The CA failed.
     #[error("the certificate authority failed: {0}")]
     Authority(#[source] rcgen::Error),
-    /// A password could not be hashed.
-    #[error("cannot hash a password: {0}")]
-    Hash(argon2::password_hash::Error),
+    /// A password was not hashed or compared.
+    #[error(transparent)]
+    Password(#[from] passwords::Error),
     /// Key or certificate.
     #[error(transparent)]
     Identity(#[from] identity::Error),
@@ -113,21 +110,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Domain for Error {
     fn code(&self) -> Code {
         match self {
-            Error::Malformed(_) | Error::Id(_) => Code::InvalidArgument,
+            Error::Malformed(_) | Error::Id(_) | Error::Password(passwords::Error::TooLong) => Code::InvalidArgument,
             Error::Right | Error::Device | Error::RootPassword => Code::Unauthenticated,
-            Error::Limited { .. } | Error::TooMany(_) => Code::ResourceExhausted,
+            Error::Limited(_) | Error::TooMany(_) => Code::ResourceExhausted,
             Error::Caller(error) => error.code(),
             Error::Admin(error) => error.code(),
             Error::Revoked | Error::NotMember => Code::PermissionDenied,
             Error::KeyTaken | Error::NameTaken => Code::AlreadyExists,
             Error::NoDevice | Error::NoUser | Error::NoRoot => Code::NotFound,
             Error::WhichUser | Error::Ambiguous(_) | Error::LastOwner => Code::FailedPrecondition,
-            Error::Draining | Error::Store(quics_meta::Error::NoSpace | quics_meta::Error::Closed) => Code::Unavailable,
+            Error::Draining
+            | Error::Password(passwords::Error::Draining)
+            | Error::Store(quics_meta::Error::NoSpace | quics_meta::Error::Closed) => Code::Unavailable,
             Error::Damaged(_) => Code::DataLoss,
             Error::Store(_)
             | Error::Newer { .. }
             | Error::Authority(_)
-            | Error::Hash(_)
+            | Error::Password(_)
             | Error::Identity(_)
             | Error::Data(_)
             | Error::Service(_)
@@ -137,7 +136,7 @@ impl Domain for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Error::Limited { wait } => Some(*wait),
+            Error::Limited(limited) => Some(limited.wait),
             _ => None,
         }
     }

@@ -18,7 +18,6 @@
 //! serves while it is away.
 
 mod admin;
-mod attempts;
 mod authority;
 mod config;
 mod db;
@@ -30,7 +29,6 @@ mod members;
 mod metrics;
 mod names;
 mod own;
-mod passwords;
 mod roots;
 mod service;
 mod tickets;

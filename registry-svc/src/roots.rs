@@ -1,19 +1,19 @@
 //! Roots: made, listed, attached to, detached from.
 
 use bytes::Bytes;
+use quics_kit::attempts::Who;
 use quics_kit::clock::{from_millis, timestamp};
 use quics_kit::secret::Secret;
 use quics_proto::common::v1 as common;
 use quics_proto::registry::v1 as proto;
 use quics_types::{DeviceId, Role, RootId, UnitNames, UserId};
 
-use crate::attempts::Who;
 use crate::db::{Attached, Root, Rows, key, tag};
 use crate::devices::attached;
 use crate::error::{Error, Result};
 use crate::members::{members, put_member};
 use crate::names;
-use crate::service::{Change, Registry};
+use crate::service::{Change, Guarded, Registry};
 use crate::watch::Event;
 
 /// Roots that one user may see.
@@ -93,7 +93,7 @@ impl Registry {
             Some(_) => {
                 let stored = root.ok_or(Error::NotMember)?.password;
                 if !stored.is_empty() && !rows.is_attached(id, device)? {
-                    let attempt = self.inner.attempts.begin(vec![Who::Root(id, user)])?;
+                    let attempt = self.inner.attempts.begin(vec![Who::Secret(Guarded::Root(id, user))])?;
                     if !self.inner.passwords.verify(password, stored).await? {
                         return Err(Error::RootPassword);
                     }
@@ -137,7 +137,7 @@ impl Registry {
         };
         let role = root.as_ref().and_then(|root| common::Role::try_from(root.password_role).ok()?.to_domain());
         let stored = root.filter(|_| role.is_some()).map(|root| root.password).unwrap_or_default();
-        let attempt = self.inner.attempts.begin(vec![Who::Root(id, user)])?;
+        let attempt = self.inner.attempts.begin(vec![Who::Secret(Guarded::Root(id, user))])?;
         if !self.inner.passwords.verify(password, stored).await? {
             return Err(Error::NotMember);
         }

@@ -8,22 +8,32 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use prost::Message;
+use quics_kit::attempts::Attempts;
 use quics_kit::clock::{Clock, millis};
 use quics_kit::names::Service;
+use quics_kit::passwords::Passwords;
 use quics_meta::{Batch, MetaStore};
 use quics_proto::registry::v1 as proto;
+use quics_types::{RootId, UserId};
 use tokio::sync::{Mutex, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::attempts::Attempts;
 use crate::authority::{Authority, Requested};
 use crate::db::{FORMAT, Format, Rows, key, tag};
 use crate::error::{Error, Result};
-use crate::passwords::Passwords;
 use crate::watch::Event;
 
 /// Events that a watcher may be behind before it has to begin anew.
 const EVENTS: usize = 4096;
+
+/// Secrets that may be guessed at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Guarded {
+    /// One user's server password.
+    User(String),
+    /// One root's password, by one user.
+    Root(RootId, UserId),
+}
 
 /// The registry. Clones are the same one.
 #[derive(Clone)]
@@ -35,7 +45,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn MetaStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authority: Authority,
-    pub(crate) attempts: Attempts,
+    pub(crate) attempts: Attempts<Guarded>,
     pub(crate) passwords: Passwords,
     pub(crate) place: Place,
     pub(crate) service_secret: quics_kit::secret::Secret,
@@ -99,7 +109,7 @@ impl Registry {
         let Parts { store, clock, authority, place, service_secret, shutdown } = parts;
         let inner = Inner {
             attempts: Attempts::new(clock.clone()),
-            passwords: Passwords::new(),
+            passwords: Passwords::default(),
             events: broadcast::channel(EVENTS).0,
             gate: Mutex::default(),
             store,

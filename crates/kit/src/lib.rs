@@ -6,6 +6,7 @@
 //!       │      └─── members ─── caller, access        who may do what, as registry-svc says
 //!       └── ops port ── health, reflection, admin
 //!  telemetry, shutdown, status, clock, random           around all of them
+//!  passwords, attempts                                   what may be guessed, and how often
 //! ```
 //!
 //! `data`, `identity`, `ticket`, `enrol`, `telemetry`, `shutdown`, `clock` and `random` serve the client too; the others
@@ -21,6 +22,7 @@
 
 pub mod access;
 pub mod allocator;
+pub mod attempts;
 pub mod caller;
 pub mod clock;
 pub mod data;
@@ -28,6 +30,7 @@ pub mod enrol;
 pub mod identity;
 pub mod members;
 pub mod names;
+pub mod passwords;
 pub mod random;
 pub mod secret;
 pub mod service;

@@ -5,25 +5,30 @@
 //! they would let strangers write there.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use quics_kit::clock::Clock;
-use quics_types::{RootId, UserId};
 
-use crate::error::{Error, Result};
+use crate::clock::Clock;
 
 /// Whose attempts are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Who {
+pub enum Who<S> {
     /// All from one address; generous, because many may share one.
     Address(IpAddr),
-    /// At one user's server password, from anywhere.
-    User(String),
-    /// At one root's password, by one user.
-    Root(RootId, UserId),
+    /// At one secret, from anywhere.
+    Secret(S),
+}
+
+/// Somebody has to wait before the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many attempts; wait {} seconds", wait.as_secs().max(1))]
+pub struct Limited {
+    /// How long.
+    pub wait: Duration,
 }
 
 /// The most names that are counted; the least recent is forgotten for a new one.
@@ -31,12 +36,12 @@ const MAX_WHO: usize = 16_384;
 /// After this time without an attempt all is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-impl Who {
+impl<S> Who<S> {
     /// Failures without a delay, and the longest delay.
     fn limits(&self) -> (u32, Duration) {
         match self {
             Who::Address(_) => (20, Duration::from_secs(60)),
-            Who::User(_) | Who::Root(..) => (3, Duration::from_secs(15 * 60)),
+            Who::Secret(_) => (3, Duration::from_secs(15 * 60)),
         }
     }
 
@@ -58,28 +63,29 @@ struct Count {
 
 /// Counts attempts. Clones count together.
 #[derive(Debug, Clone)]
-pub(crate) struct Attempts {
-    counts: Arc<Mutex<HashMap<Who, Count>>>,
+pub struct Attempts<S> {
+    counts: Arc<Mutex<HashMap<Who<S>, Count>>>,
     clock: Arc<dyn Clock>,
 }
 
 /// An attempt that counts as failed unless [`succeeded`](Attempt::succeeded) is called.
 #[must_use]
-pub(crate) struct Attempt {
-    of: Attempts,
-    who: Vec<Who>,
+pub struct Attempt<S: Clone + Eq + Hash> {
+    of: Attempts<S>,
+    who: Vec<Who<S>>,
 }
 
-impl Attempts {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+impl<S: Clone + Eq + Hash> Attempts<S> {
+    /// Counts nothing yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { counts: Arc::default(), clock }
     }
 
     /// Begins an attempt that counts for each of `who`.
     ///
     /// # Errors
-    /// [`Error::Limited`] if one of them has to wait; then nothing is counted.
-    pub(crate) fn begin(&self, who: Vec<Who>) -> Result<Attempt> {
+    /// [`Limited`] if one of them has to wait; then nothing is counted.
+    pub fn begin(&self, who: Vec<Who<S>>) -> Result<Attempt<S>, Limited> {
         let now = self.clock.now();
         let mut counts = self.counts.lock();
         for one in &who {
@@ -87,7 +93,7 @@ impl Attempts {
             // A clock that was set back does not lengthen the wait.
             let since = now.duration_since(count.last).unwrap_or(FORGOTTEN);
             if let Some(wait) = one.pause(count.failures).checked_sub(since).filter(|wait| !wait.is_zero()) {
-                return Err(Error::Limited { wait });
+                return Err(Limited { wait });
             }
         }
         for one in &who {
@@ -105,7 +111,7 @@ impl Attempts {
     }
 }
 
-fn make_room(counts: &mut HashMap<Who, Count>, now: SystemTime) {
+fn make_room<S: Clone + Eq + Hash>(counts: &mut HashMap<Who<S>, Count>, now: SystemTime) {
     counts.retain(|_, count| now.duration_since(count.last).is_ok_and(|since| since < FORGOTTEN));
     if counts.len() >= MAX_WHO
         && let Some(oldest) = counts.iter().min_by_key(|(_, count)| count.last).map(|(who, _)| who.clone())
@@ -114,10 +120,10 @@ fn make_room(counts: &mut HashMap<Who, Count>, now: SystemTime) {
     }
 }
 
-impl Attempt {
-    /// Forgives: an address its own attempt only, so that one success does not pay for guesses elsewhere; a user or root
+impl<S: Clone + Eq + Hash> Attempt<S> {
+    /// Forgives: an address its own attempt only, so that one success does not pay for guesses elsewhere; a secret
     /// everything.
-    pub(crate) fn succeeded(self) {
+    pub fn succeeded(self) {
         let mut counts = self.of.counts.lock();
         for one in &self.who {
             match one {
@@ -126,7 +132,7 @@ impl Attempt {
                         count.failures = count.failures.saturating_sub(1);
                     }
                 }
-                Who::User(_) | Who::Root(..) => drop(counts.remove(one)),
+                Who::Secret(_) => drop(counts.remove(one)),
             }
         }
     }
@@ -134,17 +140,17 @@ impl Attempt {
 
 #[cfg(test)]
 mod tests {
-    use quics_kit::clock::ManualClock;
+    use crate::clock::ManualClock;
 
     use super::*;
 
-    fn attempts() -> (Attempts, Arc<ManualClock>) {
+    fn attempts() -> (Attempts<String>, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)));
         (Attempts::new(clock.clone()), clock)
     }
 
-    fn ada() -> Vec<Who> {
-        vec![Who::User("ada".to_owned())]
+    fn ada() -> Vec<Who<String>> {
+        vec![Who::Secret("ada".to_owned())]
     }
 
     #[test]
@@ -154,14 +160,13 @@ mod tests {
         for _ in 0..16 {
             match attempts.begin(ada()) {
                 Ok(_failed) => {}
-                Err(Error::Limited { wait }) => {
+                Err(Limited { wait }) => {
                     waits.push(wait.as_secs());
                     clock.advance(wait - Duration::from_millis(1));
                     assert!(attempts.begin(ada()).is_err(), "a moment too early");
                     clock.advance(Duration::from_millis(1));
                     let _failed = attempts.begin(ada()).unwrap();
                 }
-                Err(error) => panic!("{error}"),
             }
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]);
@@ -172,7 +177,7 @@ mod tests {
         let (attempts, _) = attempts();
         let together: Vec<_> = (0..4).map_while(|_| attempts.begin(ada()).ok()).collect();
         assert_eq!(together.len(), 4);
-        assert!(matches!(attempts.begin(ada()), Err(Error::Limited { .. })));
+        assert!(matches!(attempts.begin(ada()), Err(Limited { .. })));
     }
 
     #[test]
@@ -207,7 +212,7 @@ mod tests {
     fn the_table_stays_bounded() {
         let (attempts, _) = attempts();
         for n in 0..MAX_WHO + 100 {
-            let _failed = attempts.begin(vec![Who::User(n.to_string())]).unwrap();
+            let _failed = attempts.begin(vec![Who::Secret(n.to_string())]).unwrap();
         }
         assert_eq!(attempts.counts.lock().len(), MAX_WHO);
     }

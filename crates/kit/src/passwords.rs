@@ -4,42 +4,70 @@ use std::sync::Arc;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use quics_kit::secret::Secret;
 use tokio::sync::Semaphore;
 
-use crate::error::{Error, Result};
+use crate::random;
+use crate::secret::Secret;
 
 /// Hashes that are computed at a time; each takes 19 MiB.
 const AT_A_TIME: usize = 2;
 /// The longest password, in bytes.
 const MAX_PASSWORD: usize = 1024;
 
+/// Why a password was not hashed or compared.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It is longer than anybody needs.
+    #[error("the password is longer than 1024 bytes")]
+    TooLong,
+    /// The stored hash does not read.
+    #[error("a password's stored hash is damaged: {0}")]
+    Damaged(argon2::password_hash::Error),
+    /// Hashing failed.
+    #[error("cannot hash a password: {0}")]
+    Hash(argon2::password_hash::Error),
+    /// The process is about to end.
+    #[error("shutting down")]
+    Draining,
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
 /// Computes hashes off the async threads, a few at a time.
 #[derive(Debug, Clone)]
-pub(crate) struct Passwords {
+pub struct Passwords {
     permits: Arc<Semaphore>,
     /// The hash that is checked where there is none, so that both take the same time.
     nobody: Arc<std::sync::OnceLock<String>>,
 }
 
-impl Passwords {
-    pub(crate) fn new() -> Self {
+impl Default for Passwords {
+    fn default() -> Self {
         Self { permits: Arc::new(Semaphore::new(AT_A_TIME)), nobody: Arc::default() }
     }
+}
 
+impl Passwords {
     /// Hashes a password into its PHC form; an empty one into an empty text.
-    pub(crate) async fn hash(&self, password: Secret) -> Result<String> {
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::Hash`], [`Error::Draining`].
+    pub async fn hash(&self, password: Secret) -> Result<String> {
         if password.expose().is_empty() {
             return Ok(String::new());
         }
         if password.expose().len() > MAX_PASSWORD {
-            return Err(Error::Malformed("the password is longer than 1024 bytes"));
+            return Err(Error::TooLong);
         }
         self.off_thread(move || hash(password.expose())).await
     }
 
     /// Tells whether this is the password of `stored`; with an empty `stored` it takes as long and says no.
-    pub(crate) async fn verify(&self, password: Secret, stored: String) -> Result<bool> {
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Hash`], [`Error::Draining`].
+    pub async fn verify(&self, password: Secret, stored: String) -> Result<bool> {
         if password.expose().len() > MAX_PASSWORD {
             return Ok(false);
         }
@@ -47,8 +75,7 @@ impl Passwords {
         self.off_thread(move || {
             let known = !stored.is_empty();
             let stored = if known { stored } else { dummy(&nobody)? };
-            let parsed =
-                PasswordHash::new(&stored).map_err(|error| Error::Damaged(format!("a password's hash: {error}")))?;
+            let parsed = PasswordHash::new(&stored).map_err(Error::Damaged)?;
             match Argon2::default().verify_password(password.expose(), &parsed) {
                 Ok(()) => Ok(known),
                 Err(argon2::password_hash::Error::Password) => Ok(false),
@@ -65,7 +92,8 @@ impl Passwords {
             let _permit = permit;
             work()
         })
-        .await?
+        .await
+        .map_err(|_| Error::Draining)?
     }
 }
 
@@ -73,12 +101,12 @@ fn dummy(nobody: &std::sync::OnceLock<String>) -> Result<String> {
     if let Some(known) = nobody.get() {
         return Ok(known.clone());
     }
-    let made = hash(&quics_kit::random::bytes::<16>())?;
+    let made = hash(&random::bytes::<16>())?;
     Ok(nobody.get_or_init(|| made).clone())
 }
 
 fn hash(password: &[u8]) -> Result<String> {
-    let salt = SaltString::encode_b64(&quics_kit::random::bytes::<16>()).map_err(Error::Hash)?;
+    let salt = SaltString::encode_b64(&random::bytes::<16>()).map_err(Error::Hash)?;
     Ok(Argon2::default().hash_password(password, &salt).map_err(Error::Hash)?.to_string())
 }
 
@@ -88,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_password_itself_verifies() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::default();
         let secret = |text: &str| Secret::from(text.as_bytes().to_vec());
         let stored = passwords.hash(secret("correct horse")).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
