@@ -23,9 +23,10 @@
 //! It knows nothing of files, users or roles, opens no files, and does not retry calls whose request may have been seen
 //! by the server.
 //!
-//! # Plain HTTP/3
+//! # Web pages
 //! tonic's `Routes` are an axum router, and are made from one: a [`Server`] with [`ClientAuth::NotAsked`] serves web pages to
-//! anybody as well as it serves gRPC to members.
+//! anybody over HTTP/3, HTTP/2 and HTTP/1.1 as well as it serves gRPC to members. Behind a proxy that has the certificate, a
+//! [`PlainServer`] serves them on loopback.
 
 mod client;
 mod congestion;
@@ -45,7 +46,7 @@ mod wire;
 
 pub use client::{Channel, ChannelConfig, Fallback, State, Timeouts};
 pub use error::Error;
-pub use peer::{Peer, Transport};
-pub use server::{Connections, Limits, Server, ServerConfig};
+pub use peer::{Peer, Transport, certificate_end};
+pub use server::{Connections, Limits, PlainServer, Server, ServerConfig};
 pub use tls::{ClientAuth, Tls};
 pub use tuning::Tuning;

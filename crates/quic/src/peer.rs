@@ -74,7 +74,7 @@ impl Peer {
 }
 
 /// Reads when a certificate ends; `None` if it is not a certificate.
-pub(crate) fn certificate_end(der: &CertificateDer<'_>) -> Option<SystemTime> {
+pub fn certificate_end(der: &CertificateDer<'_>) -> Option<SystemTime> {
     X509Certificate::from_der(der).ok().map(|(_, parsed)| not_after(&parsed))
 }
 

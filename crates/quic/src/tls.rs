@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerifier};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -13,7 +13,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
     SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::Error;
 use crate::peer::certificate_end;
@@ -57,6 +57,28 @@ impl Tls {
         Ok(Tls { current: Arc::new(RwLock::new(Arc::new(Material::new(trust, identity)?))) })
     }
 
+    /// The side of a server that anybody may come to: its certificate chain and key (DER), and nobody whom it trusts.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if chain or key are not usable, or do not belong together.
+    pub fn public(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
+        Ok(Tls { current: Arc::new(RwLock::new(Arc::new(Material::public((chain, key))?))) })
+    }
+
+    /// Exchanges the certificate of a [`public`](Self::public) server; connections made from now on see it.
+    ///
+    /// # Errors
+    /// As [`public`](Self::public); then nothing is changed.
+    pub fn replace_public(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<(), Error> {
+        let material = Arc::new(Material::public((chain, key))?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = material;
+        Ok(())
+    }
+
     /// Exchanges trust list and identity; connections made from now on use them, existing ones go on.
     ///
     /// # Errors
@@ -98,7 +120,7 @@ impl Tls {
     }
 
     /// Builds the server's side; it looks at what is held at each handshake.
-    pub(crate) fn server_config(&self, auth: ClientAuth, alpn: &[u8]) -> Result<ServerConfig, Error> {
+    pub(crate) fn server_config(&self, auth: ClientAuth, alpn: &[&[u8]]) -> Result<ServerConfig, Error> {
         if self.material().key.is_none() {
             return Err(Error::NoIdentity);
         }
@@ -107,7 +129,7 @@ impl Tls {
             .map_err(Error::Tls)?
             .with_client_cert_verifier(Arc::new(Doorman { tls: self.clone(), auth }))
             .with_cert_resolver(Arc::new(CurrentIdentity(self.clone())));
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         // AES-128-GCM where the client has it, whatever the client's order.
         config.ignore_client_order = true;
         // A resumed session would carry a certificate that nobody looked at again.
@@ -125,6 +147,14 @@ impl fmt::Debug for Tls {
 }
 
 impl Material {
+    fn public((chain, key): Identity) -> Result<Self, Error> {
+        let provider = provider();
+        let key = CertifiedKey::from_der(chain, key, &provider).map_err(Error::Tls)?;
+        let algorithms = provider.signature_verification_algorithms;
+        let clients = WebPkiClientVerifier::no_client_auth();
+        Ok(Material { key: Some(Arc::new(key)), servers: Arc::new(TrustsNobody), clients, algorithms })
+    }
+
     fn new(trust: Vec<CertificateDer<'static>>, identity: Option<Identity>) -> Result<Self, Error> {
         let provider = provider();
         let mut roots = RootCertStore::empty();
@@ -163,6 +193,45 @@ struct CurrentIdentity(Tls);
 impl ResolvesServerCert for CurrentIdentity {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.material().key.clone()
+    }
+}
+
+/// Takes no server for what it says it is.
+#[derive(Debug)]
+struct TrustsNobody;
+
+impl ServerCertVerifier for TrustsNobody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Err(CertificateError::UnknownIssuer.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(CertificateError::BadSignature.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(CertificateError::BadSignature.into())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Vec::new()
     }
 }
 

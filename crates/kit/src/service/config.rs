@@ -56,6 +56,11 @@ impl Config {
         SocketAddr::new(self.listen, self.port(service, 0))
     }
 
+    /// The port on which share-svc serves strangers: the first one; 0 for a free one.
+    pub fn public_port(&self) -> u16 {
+        self.port_base
+    }
+
     /// Where a service's ops port listens; port 0 for a free one.
     pub fn ops_address(&self, service: Service) -> SocketAddr {
         SocketAddr::new(self.ops_listen, self.port(service, OPS))

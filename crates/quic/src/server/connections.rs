@@ -1,6 +1,7 @@
 //! The connections that are open now.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -23,6 +24,8 @@ pub struct Connections {
 struct Open {
     next: u64,
     entries: HashMap<u64, Entry>,
+    /// How many are open or being opened, by address.
+    addresses: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,19 @@ impl Connections {
         self.lock().entries.values().map(|entry| entry.peer.clone().at(now)).collect()
     }
 
+    /// Counts a connection for its address as long as the guard lives; `None` if there are `limit` of them.
+    pub(crate) fn admit(&self, address: IpAddr, limit: usize) -> Option<Admitted> {
+        let address = network(address);
+        let mut open = self.lock();
+        let count = open.addresses.entry(address).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        drop(open);
+        Some(Admitted { connections: self.clone(), address })
+    }
+
     /// Adds a connection for as long as the guard lives.
     pub(crate) fn add(&self, peer: Peer, line: Line) -> Listed {
         let mut open = self.lock();
@@ -89,6 +105,35 @@ impl Line {
         match self {
             Line::Quic(connection) => close(connection, VarInt::from_u32(CLOSED_BY_SERVER), reason),
             Line::Tcp(token) => token.cancel(),
+        }
+    }
+}
+
+/// An address as it is counted: whoever has a network of IPv6 has all of its addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}
+
+/// Counts a connection for its address.
+pub(crate) struct Admitted {
+    connections: Connections,
+    address: IpAddr,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut open = self.connections.lock();
+        if let Some(count) = open.addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.addresses.remove(&self.address);
+            }
         }
     }
 }

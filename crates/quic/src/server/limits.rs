@@ -43,6 +43,8 @@ impl ServerConfig {
 pub struct Limits {
     /// Connections at a time, QUIC and TCP each: 16 384. Further ones are refused.
     pub connections: usize,
+    /// Connections at a time from one address (of IPv6, one /64), QUIC and TCP together: any number. Further ones are refused.
+    pub per_address: usize,
     /// Handshakes in flight, QUIC and TCP each: 512. Further ones are refused.
     pub handshakes: usize,
     /// Handshakes in flight above which a QUIC client must show that it receives at its address (Retry): 64.
@@ -69,6 +71,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 16_384,
+            per_address: usize::MAX,
             handshakes: 512,
             retry_above: 64,
             handshake_timeout: Duration::from_secs(10),

@@ -95,9 +95,15 @@ fn admit(incoming: Incoming, shared: &Arc<Shared>, running: &mut JoinSet<()>) {
         // The newcomer is let in when it comes back with the token, whatever the load is then.
         let _ = incoming.retry();
     } else {
+        let address = incoming.remote_address().ip();
+        let Some(admitted) = shared.connections.admit(address, limits.per_address) else {
+            tracing::debug!(%address, "quic.connection.too_many_of_address");
+            return incoming.refuse();
+        };
         shared.handshakes.fetch_add(1, Ordering::Relaxed);
         let shared = shared.clone();
         running.spawn(async move {
+            let _admitted = admitted;
             let established = handshake(incoming, &shared).await;
             shared.handshakes.fetch_sub(1, Ordering::Relaxed);
             if let Some(connection) = established {

@@ -1,4 +1,5 @@
-//! The same calls over TCP with TLS (HTTP/2), where a network blocks UDP.
+//! The same calls over TCP: with TLS (HTTP/2) where a network blocks UDP, with TLS (HTTP/2 or HTTP/1.1) for browsers, and
+//! without (HTTP/1.1) for a proxy on the same machine.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,15 +8,15 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Line;
@@ -29,8 +30,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// HTTP/2's frame size; large frames cost less.
 const FRAME_SIZE: u32 = 1 << 20;
 
+/// ALPN's name of HTTP/1.1.
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
+
+/// What every connection begins with.
+#[derive(Clone)]
+pub(crate) enum Door {
+    /// TLS, which says what is spoken.
+    Tls(TlsAcceptor),
+    /// HTTP/1.1 at once.
+    Plain,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy)]
+enum Speaks {
+    Http1,
+    Http2,
+}
+
 /// Accepts until shutdown, then returns when every connection has ended.
-pub(crate) async fn accept(listener: TcpListener, tls: TlsAcceptor, tuning: Tuning, shared: Arc<Shared>) {
+pub(crate) async fn accept(listener: TcpListener, door: Door, tuning: Tuning, shared: Arc<Shared>) {
     let tuning = Arc::new(tuning);
     let handshakes = Arc::new(Semaphore::new(shared.limits.handshakes));
     let connections = Arc::new(Semaphore::new(shared.limits.connections));
@@ -49,64 +69,110 @@ pub(crate) async fn accept(listener: TcpListener, tls: TlsAcceptor, tuning: Tuni
                 continue;
             }
         };
+        let Some(admitted) = shared.connections.admit(remote.ip(), shared.limits.per_address) else {
+            tracing::debug!(%remote, "tcp.connection.too_many_of_address");
+            continue;
+        };
         let permits = (handshakes.clone().try_acquire_owned(), connections.clone().try_acquire_owned());
         let (Ok(handshaking), Ok(connected)) = permits else {
             tracing::debug!(%remote, "tcp.connection.refused");
             continue;
         };
-        let (tls, shared, tuning) = (tls.clone(), shared.clone(), tuning.clone());
+        let (door, shared, tuning) = (door.clone(), shared.clone(), tuning.clone());
         running.spawn(async move {
-            let _connected = connected;
-            if let Some(stream) = handshake(stream, remote, tls, handshaking, &shared).await {
-                drive(stream, remote, &tuning, &shared).await;
-            }
+            let _counted = (connected, admitted);
+            serve(stream, remote, door, handshaking, &tuning, &shared).await;
         });
     }
     drop(listener);
     while running.join_next().await.is_some() {}
 }
 
-async fn handshake(
+async fn serve(
     stream: TcpStream,
     remote: SocketAddr,
-    tls: TlsAcceptor,
-    _permit: OwnedSemaphorePermit,
+    door: Door,
+    handshaking: OwnedSemaphorePermit,
+    tuning: &Tuning,
     shared: &Shared,
-) -> Option<TlsStream<TcpStream>> {
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%remote, %error, "tcp.handshake.failed");
-        return None;
+        return;
     }
-    match timeout(shared.limits.handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%remote, %error, "tcp.handshake.failed");
-            None
+    let tls = match door {
+        Door::Tls(tls) => tls,
+        Door::Plain => {
+            drop(handshaking);
+            return drive(stream, Peer::anonymous(remote, Transport::Tcp), Speaks::Http1, tuning, shared).await;
         }
-        Err(_) => {
-            tracing::debug!(%remote, "tcp.handshake.late");
-            None
-        }
-    }
+    };
+    let stream = match timeout(shared.limits.handshake_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%remote, %error, "tcp.handshake.failed"),
+        Err(_) => return tracing::debug!(%remote, "tcp.handshake.late"),
+    };
+    drop(handshaking);
+    let session = stream.get_ref().1;
+    let speaks = if session.alpn_protocol() == Some(HTTP1) { Speaks::Http1 } else { Speaks::Http2 };
+    let peer = Peer::with_certificates(session.peer_certificates().unwrap_or_default(), remote, Transport::Tcp);
+    drive(stream, peer, speaks, tuning, shared).await;
 }
 
 /// Serves the calls of a connection until it ends, is cut, or shutdown and the grace period have passed.
-async fn drive(stream: TlsStream<TcpStream>, remote: SocketAddr, tuning: &Tuning, shared: &Shared) {
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = Peer::with_certificates(chain, remote, Transport::Tcp);
+async fn drive<S>(stream: S, peer: Peer, speaks: Speaks, tuning: &Tuning, shared: &Shared)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let cut = CancellationToken::new();
     let _listed = shared.connections.add(peer.clone(), Line::Tcp(cut.clone()));
     let tasks = Tasks::default();
+    let conversing = async {
+        match speaks {
+            Speaks::Http1 => converse_http1(stream, &peer, shared).await,
+            Speaks::Http2 => converse(stream, &peer, tuning, shared, tasks.clone()).await,
+        }
+    };
     tokio::select! {
-        () = converse(stream, &peer, tuning, shared, tasks.clone()) => {}
-        () = cut.cancelled() => tracing::debug!(%remote, "tcp.connection.cut"),
+        () = conversing => {}
+        () = cut.cancelled() => tracing::debug!(remote = %peer.remote, "tcp.connection.cut"),
     }
     // What is left of the calls belongs to nobody any more.
     tasks.stop();
     tasks.gone().await;
 }
 
-async fn converse(stream: TlsStream<TcpStream>, peer: &Peer, tuning: &Tuning, shared: &Shared, tasks: Tasks) {
+/// HTTP/1.1: one call after the other.
+async fn converse_http1<S>(stream: S, peer: &Peer, shared: &Shared)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let (dispatch, peer) = (shared.dispatch.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(dispatch.call(request, peer).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.limits.header_timeout)
+        // hyper refuses less than this.
+        .max_buf_size((shared.limits.header_bytes as usize).max(8192))
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => Some(ended),
+        () = shared.shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            timeout(shared.limits.shutdown_grace, &mut serving).await.ok()
+        }
+    };
+    said(peer, ended);
+}
+
+/// HTTP/2.
+async fn converse<S>(stream: S, peer: &Peer, tuning: &Tuning, shared: &Shared, tasks: Tasks)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request: Request<Incoming>| {
         let (dispatch, peer) = (shared.dispatch.clone(), peer.clone());
         async move { Ok::<_, Infallible>(dispatch.call(request, peer).await) }
@@ -130,6 +196,11 @@ async fn converse(stream: TlsStream<TcpStream>, peer: &Peer, tuning: &Tuning, sh
             timeout(shared.limits.shutdown_grace, &mut serving).await.ok()
         }
     };
+    said(peer, ended);
+}
+
+/// Notes how a connection ended; `None`: its grace period was over.
+fn said(peer: &Peer, ended: Option<hyper::Result<()>>) {
     match ended {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(remote = %peer.remote, %error, "tcp.connection.ended"),

@@ -17,6 +17,7 @@ mod losses;
 mod migration;
 mod plain;
 mod shutdown;
+mod web;
 
 use quics_quic::Transport;
 
