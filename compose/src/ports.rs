@@ -62,9 +62,17 @@ impl Ports {
         self.base + 10 + service.port_offset()
     }
 
+    /// Where share-svc serves strangers.
+    pub fn public(self) -> u16 {
+        self.base
+    }
+
     fn probe(self) -> Result<()> {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let public = SocketAddr::new(any, self.public());
+        TcpListener::bind(public).with_context(|| in_use(Service::Share, public.port(), "TCP"))?;
+        UdpSocket::bind(public).with_context(|| in_use(Service::Share, public.port(), "UDP"))?;
         for service in SERVICES {
-            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
             let serving = SocketAddr::new(any, self.serving(service));
             TcpListener::bind(serving).with_context(|| in_use(service, serving.port(), "TCP"))?;
             UdpSocket::bind(serving).with_context(|| in_use(service, serving.port(), "UDP"))?;

@@ -2,9 +2,16 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quics_records::keys::after_prefix;
-use quics_types::RootId;
+use quics_types::{Digest, RootId};
 
 pub(crate) use quics_records::keys::behind;
+
+use crate::desk::Link;
+
+/// The key of sessions.
+pub(crate) const SESSIONS: &[u8] = b"S";
+/// Before the path in the key of something in a folder.
+const MEMBER: usize = 1 + 16;
 
 fn key(tag: u8, parts: &[&[u8]]) -> Bytes {
     let mut key = BytesMut::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
@@ -20,12 +27,74 @@ fn below(prefix: Bytes) -> (Bytes, Bytes) {
     (prefix, to)
 }
 
-/// All links: from, to.
-pub(crate) fn all_links() -> (Bytes, Bytes) {
-    below(key(b'l', &[]))
+/// All rows of a kind: from, to.
+pub(crate) fn all(tag: u8) -> (Bytes, Bytes) {
+    below(key(tag, &[]))
 }
 
-/// The root of a link's key; `None` if it is none.
-pub(crate) fn parse_link(key: &[u8]) -> Option<RootId> {
-    RootId::from_slice(key.get(1..17)?).ok()
+pub(crate) fn link(root: RootId, link: Link) -> Bytes {
+    key(b'l', &[root.as_bytes(), &link.0])
+}
+
+/// The links of a root: from, to.
+pub(crate) fn links(root: RootId) -> (Bytes, Bytes) {
+    below(key(b'l', &[root.as_bytes()]))
+}
+
+/// Root and link of a link's key; `None` if it is none.
+pub(crate) fn parse_link(key: &[u8]) -> Option<(RootId, Link)> {
+    Some((RootId::from_slice(key.get(1..17)?).ok()?, Link(key.get(17..33)?.try_into().ok()?)))
+}
+
+pub(crate) fn root_of(link: Link) -> Bytes {
+    key(b'i', &[&link.0])
+}
+
+pub(crate) fn token(hash: &Digest) -> Bytes {
+    key(b'k', &[hash.as_bytes()])
+}
+
+pub(crate) fn usage(link: Link) -> Bytes {
+    key(b'u', &[&link.0])
+}
+
+pub(crate) fn grant(hash: &Digest) -> Bytes {
+    key(b'g', &[hash.as_bytes()])
+}
+
+pub(crate) fn download(link: Link, number: u64) -> Bytes {
+    key(b'd', &[&link.0, &number.to_be_bytes()])
+}
+
+/// The log of a link: from, to.
+pub(crate) fn downloads(link: Link) -> (Bytes, Bytes) {
+    below(key(b'd', &[&link.0]))
+}
+
+/// The number in a download's key; `None` if it is none.
+pub(crate) fn parse_download(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(17..)?.try_into().ok()?))
+}
+
+pub(crate) fn policy(root: RootId) -> Bytes {
+    key(b'p', &[root.as_bytes()])
+}
+
+pub(crate) fn sums(content: Digest) -> Bytes {
+    key(b's', &[content.as_bytes()])
+}
+
+/// Something in a pinned folder, by its path relative to it.
+pub(crate) fn member(link: Link, path: &[u8]) -> Bytes {
+    key(b'e', &[&link.0, path])
+}
+
+/// Everything below a path in a pinned folder, without the path itself: from, to. All of it for the empty path.
+pub(crate) fn members(link: Link, path: &[u8]) -> (Bytes, Bytes) {
+    if path.is_empty() { below(key(b'e', &[&link.0])) } else { below(key(b'e', &[&link.0, path, b"/"])) }
+}
+
+/// The path in the key of something in a folder.
+pub(crate) fn member_path(key: &Bytes) -> Option<Bytes> {
+    (key.len() >= MEMBER).then(|| key.slice(MEMBER..))
 }

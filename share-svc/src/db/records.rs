@@ -1,8 +1,9 @@
 //! The records that are stored.
 
 use bytes::Bytes;
+use quics_reconcile::Value;
 use quics_records::{Code, Damaged, choices, fields};
-use quics_types::{DeviceId, Digest, EntryId, LogicalTime, Mtime, WallTime};
+use quics_types::{DeviceId, Digest, EntryId, LogicalTime, Mtime, RootId, WallTime};
 
 /// A link. What opens it is not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,90 @@ pub(crate) struct Password {
     pub(crate) hash: String,
 }
 
+/// Something in a pinned folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) value: Value,
+    pub(crate) mode: u32,
+    pub(crate) changed: Mtime,
+}
+
+/// How often a link was used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Downloads: with a limit, those that were begun; without, those that ended.
+    pub(crate) downloads: u64,
+    pub(crate) bytes: u64,
+    pub(crate) last: Option<WallTime>,
+    /// Lines that were ever written into its log.
+    pub(crate) lines: u64,
+}
+
+/// A download that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) root: RootId,
+    pub(crate) link: Bytes,
+    pub(crate) until: WallTime,
+}
+
+/// A line of a link's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Download {
+    pub(crate) at: WallTime,
+    /// Of a folder: what in it; empty for all of it.
+    pub(crate) path: Bytes,
+    pub(crate) bytes: u64,
+    pub(crate) end: DownloadEnd,
+    /// From where; empty unless the root says that it is kept.
+    pub(crate) address: String,
+}
+
+/// How a download ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DownloadEnd {
+    Begun,
+    Whole,
+    Left,
+    Revoked,
+    Failed,
+    Slow,
+}
+
+/// What may be shared, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) revision: u64,
+    pub(crate) sharers: Sharers,
+    /// Seconds that a link lasts at most.
+    pub(crate) longest: Option<u64>,
+    pub(crate) password_required: bool,
+    pub(crate) keep_addresses: bool,
+    /// What people call who set it.
+    pub(crate) device_name: String,
+    pub(crate) user_name: String,
+    pub(crate) at: Option<WallTime>,
+}
+
+/// Who may make links; the later ones are stricter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Sharers {
+    /// Every member.
+    #[default]
+    Readers,
+    /// Who may write.
+    Writers,
+    Owners,
+    Nobody,
+}
+
+/// Checksums of a content's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) blake3: Digest,
+    pub(crate) sha256: Digest,
+}
+
 /// That a link was taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Revoked {
@@ -88,6 +173,14 @@ pub(crate) struct Revoked {
 }
 
 choices!(Kind { File, Folder, Unit });
+choices!(DownloadEnd { Begun, Whole, Left, Revoked, Failed, Slow });
+choices!(Sharers { Readers, Writers, Owners, Nobody });
+fields!(Member { value, mode, changed });
+fields!(Usage { downloads, bytes, last, lines });
+fields!(Grant { root, link, until });
+fields!(Download { at, path, bytes, end, address });
+fields!(Policy { revision, sharers, longest, password_required, keep_addresses, device_name, user_name, at });
+fields!(Sums { blake3, sha256 });
 fields!(Link {
     token,
     entry,
@@ -177,6 +270,36 @@ pub(crate) mod tests {
         let tree = Tree { seq: 300, files: 2, size: 1 << 40, changed: Mtime { seconds: -1, nanos: 1 } };
         let tree = Link { shows: Shows::Tree(tree), kind: Kind::Folder, ..link() };
         assert_eq!(Link::read(&mut encoded(&tree)), Ok(tree));
+    }
+
+    #[test]
+    fn the_formats_of_what_goes_with_a_link_are_fixed() {
+        let file = Value::File { content: Digest::from_bytes([4; 32]), size: 300 };
+        golden(
+            Member { value: file, mode: 0o755, changed: Mtime { seconds: 1, nanos: 2 } },
+            &format!("0101{}ac02ed030202", "04".repeat(32)),
+        );
+        golden(Usage { downloads: 1, bytes: 300, last: Some(WallTime(7)), lines: 2 }, "0101ac02010702");
+        let grant = Grant { root: RootId::from_bytes([1; 16]), link: Bytes::from_static(&[2; 16]), until: WallTime(9) };
+        golden(grant, &format!("01{}10{}09", "01".repeat(16), "02".repeat(16)));
+        let (path, address) = (Bytes::from_static(b"a"), "::1".to_owned());
+        golden(
+            Download { at: WallTime(7), path, bytes: 3, end: DownloadEnd::Slow, address },
+            "0107016103 05033a3a31".replace(' ', "").as_str(),
+        );
+        let policy = Policy {
+            revision: 2,
+            sharers: Sharers::Owners,
+            longest: Some(300),
+            password_required: true,
+            keep_addresses: false,
+            device_name: "pc".to_owned(),
+            user_name: "ada".to_owned(),
+            at: Some(WallTime(7)),
+        };
+        golden(policy, "01020201ac020100027063036164610107");
+        let sums = Sums { blake3: Digest::from_bytes([1; 32]), sha256: Digest::from_bytes([2; 32]) };
+        golden(sums, &format!("01{}{}", "01".repeat(32), "02".repeat(32)));
     }
 
     fn encoded(link: &Link) -> Bytes {
