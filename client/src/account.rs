@@ -115,9 +115,9 @@ pub fn sync_channel(account: &Account, tls: &Tls) -> Channel {
     Channel::new(ChannelConfig::new(&account.sync, Service::Sync.server_name(), tls.clone()))
 }
 
-/// A channel to history-svc, whose address registry-svc knows.
-pub fn history_channel(address: &str, tls: &Tls) -> Channel {
-    Channel::new(ChannelConfig::new(address, Service::History.server_name(), tls.clone()))
+/// A channel to a service whose address registry-svc told.
+pub fn sister_channel(service: Service, address: &str, tls: &Tls) -> Channel {
+    Channel::new(ChannelConfig::new(address, service.server_name(), tls.clone()))
 }
 
 /// What the registry says of this device when it is asked.

@@ -5,6 +5,7 @@
 //!   settings.toml       which server, which device, which roots          (settings)
 //!   identity/           key 0600, certificate chain, trust list
 //!   state/              the metadata store of all roots
+//!   links/              0700; what opens the links that were made here, a file 0600 each (links)
 //!   agent.lock          held (flock) by whoever may change the above, with the holder's process id
 //!   agent.sock          0600, the running agent's local API
 //!   agent.log           only where the agent was started in the background
@@ -12,15 +13,18 @@
 //!
 //! # Invariants
 //! - Nothing of a client is written anywhere else, apart from `.quics` in the folders that it syncs.
-//! - Settings, identity and state change only under the lock, so two agents, or an agent and `join`, never meet.
+//! - Settings, identity and state change only under the lock, so two agents, or an agent and `join`, never meet. A link's file
+//!   is written once, under a name that was drawn.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+mod links;
 mod settings;
 
+pub use links::Token;
 pub use settings::{Account, RootEntry, Settings};
 
 /// Says why a home cannot be used.
@@ -240,12 +244,12 @@ impl Locked {
         })
     }
 
-    /// Forgets identity and state. The settings are the caller's to save first.
+    /// Forgets identity, state and links. The settings are the caller's to save first.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn forget(&self) -> Result<(), Error> {
-        for path in [self.home.identity(), self.home.state()] {
+        for path in [self.home.identity(), self.home.state(), self.home.links()] {
             match std::fs::remove_dir_all(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -34,7 +34,9 @@ mod progress;
 mod rescan;
 mod resolve;
 mod roots;
+mod share;
 mod sides;
+mod sister;
 mod status;
 mod ticket;
 
@@ -111,6 +113,9 @@ enum Command {
     Policy(history::Policy),
     Usage(history::Usage),
     Purge(history::Purge),
+    Share(share::Share),
+    Shares(share::Shares),
+    Unshare(share::Unshare),
     Config(config::Config),
     Hold(hold::Hold),
     Agent(agent::Agent),
@@ -184,6 +189,9 @@ fn run(cli: Cli) -> Result<u8, Failure> {
             Command::Policy(command) => command.run(&context).await,
             Command::Usage(command) => command.run(&context).await,
             Command::Purge(command) => command.run(&context).await,
+            Command::Share(command) => command.run(&context).await,
+            Command::Shares(command) => command.run(&context).await,
+            Command::Unshare(command) => command.run(&context).await,
             Command::Config(command) => command.run(&context).await,
             Command::Hold(command) => command.run(&context).await,
             Command::Agent(command) => command.run(&context).await,

@@ -54,7 +54,7 @@ impl Place {
     ///
     /// # Errors
     /// One sentence.
-    pub(super) fn named(context: &Context, name: Option<&Path>) -> Result<Self, Failure> {
+    pub(in crate::cli) fn named(context: &Context, name: Option<&Path>) -> Result<Self, Failure> {
         let named = match name {
             Some(name) => context.home.settings()?.roots.into_iter().find(|root| name.to_str() == Some(&root.name)),
             None => None,
@@ -84,21 +84,21 @@ impl Place {
         }
     }
 
-    pub(super) fn subject(&self) -> Option<Subject> {
+    pub(in crate::cli) fn subject(&self) -> Option<Subject> {
         Some(Subject { subject: Some(Named::Path(self.relative.clone())) })
     }
 
-    pub(super) fn root_id(&self) -> Bytes {
+    pub(in crate::cli) fn root_id(&self) -> Bytes {
         Bytes::copy_from_slice(self.root.id.as_bytes())
     }
 
     /// Where something of the root is on this device.
-    pub(super) fn local(&self, relative: &[u8]) -> PathBuf {
+    pub(in crate::cli) fn local(&self, relative: &[u8]) -> PathBuf {
         if relative.is_empty() { self.root.path.clone() } else { self.root.path.join(OsStr::from_bytes(relative)) }
     }
 
     /// The path for people.
-    pub(super) fn shown(&self) -> String {
+    pub(in crate::cli) fn shown(&self) -> String {
         text::path(&self.local(&self.relative)).to_string()
     }
 }
@@ -128,7 +128,7 @@ impl At {
 }
 
 /// Splits at the last `@`.
-pub(super) fn split(text: &OsStr) -> Option<(OsString, String)> {
+pub(in crate::cli) fn split(text: &OsStr) -> Option<(OsString, String)> {
     let bytes = text.as_bytes();
     let at = bytes.iter().rposition(|byte| *byte == b'@').filter(|at| *at > 0)?;
     let when = String::from_utf8(bytes[at + 1..].to_vec()).ok()?;
@@ -139,7 +139,7 @@ pub(super) fn split(text: &OsStr) -> Option<(OsString, String)> {
 ///
 /// # Errors
 /// One sentence.
-pub(super) fn parse(text: &str) -> Result<Moment, Failure> {
+pub(in crate::cli) fn parse(text: &str) -> Result<Moment, Failure> {
     let moment = number(text).or_else(|| commit(text)).map_or_else(|| time(text).map(moment::Moment::Time), Ok)?;
     Ok(Moment { moment: Some(moment) })
 }
@@ -163,20 +163,40 @@ fn commit(text: &str) -> Option<moment::Moment> {
 /// One sentence, of what cannot be read and of what is to come.
 pub(super) fn time(text: &str) -> Result<prost_types::Timestamp, Failure> {
     let now = Zoned::now();
-    let at = read(text, &now).ok_or_else(|| {
-        Failure::usage(format!(
-            "\"{}\" is no time: write \"2026-11-20 14:00\", \"yesterday 9am\" or \"2h ago\"",
-            text::line(text)
-        ))
-    })?;
+    let wanted = "write \"2026-11-20 14:00\", \"yesterday 9am\" or \"2h ago\"";
+    let at = read(text, &now).ok_or_else(|| no_time(text, wanted))?;
     // "monday 9am" is the last one: the next one is still to come.
     let last = (at > now.timestamp()).then(|| read(&format!("last {text}"), &now)).flatten();
     let at = last.filter(|last| *last <= now.timestamp()).unwrap_or(at);
     if at > now.timestamp() {
-        let shown = at.to_zoned(now.time_zone().clone()).strftime("%Y-%m-%d %H:%M").to_string();
-        return Err(Failure::usage(format!("{shown} is still to come: give a time that is over")));
+        return Err(Failure::usage(format!("{} is still to come: give a time that is over", shown(at, &now))));
     }
-    Ok(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
+    Ok(timestamp(at))
+}
+
+/// Reads a time that is to come, likewise.
+///
+/// # Errors
+/// One sentence, of what cannot be read and of what is over.
+pub(in crate::cli) fn coming(text: &str) -> Result<prost_types::Timestamp, Failure> {
+    let now = Zoned::now();
+    let at = read(text, &now).ok_or_else(|| no_time(text, "write 7d, 12h, \"2026-12-01 18:00\" or never"))?;
+    if at <= now.timestamp() {
+        return Err(Failure::usage(format!("{} is over: give a time that is still to come", shown(at, &now))));
+    }
+    Ok(timestamp(at))
+}
+
+fn no_time(text: &str, wanted: &str) -> Failure {
+    Failure::usage(format!("\"{}\" is no time: {wanted}", text::line(text)))
+}
+
+fn shown(at: Timestamp, now: &Zoned) -> String {
+    at.to_zoned(now.time_zone().clone()).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 
 fn read(text: &str, now: &Zoned) -> Option<Timestamp> {
@@ -221,6 +241,13 @@ mod tests {
         assert!(matches!(parse("1h ago").unwrap().moment, Some(moment::Moment::Time(_))));
         assert!(parse("tomorrow").unwrap_err().text.contains("still to come"));
         assert!(parse("never").unwrap_err().text.contains("no time"));
+    }
+
+    #[test]
+    fn what_is_to_come_is_not_over() {
+        assert!(coming("tomorrow").unwrap().seconds > Zoned::now().timestamp().as_second());
+        assert!(coming("2020-01-01").unwrap_err().text.contains("is over"));
+        assert!(coming("sometime").unwrap_err().text.contains("no time"));
     }
 
     #[test]

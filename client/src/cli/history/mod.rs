@@ -2,19 +2,18 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use quics_kit::names::address_beside;
+use quics_kit::names::Service;
 use quics_proto::common::v1::{Value, value::Kind};
 use quics_proto::history::v1::history_service_client::HistoryServiceClient;
 use quics_proto::history::v1::keeping_service_client::KeepingServiceClient;
 use quics_proto::history::v1::{Cause, GetVersionRequest, ListVersionsRequest, Removed, Version};
-use quics_proto::registry::v1::GetServicesRequest;
 use quics_quic::Channel;
 use serde::Serialize;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
-use super::failure::UNREACHABLE;
+use super::sister::Sister;
 use super::{Context, Failure, output};
-use crate::account::{self, call};
+use crate::account::call;
 use crate::text;
 
 mod at;
@@ -41,14 +40,14 @@ pub(super) use restore::Restore;
 pub(super) use usage::Usage;
 
 use at::At;
-pub(super) use at::Place;
+pub(super) use at::{Place, coming, parse, split};
 
 /// history-svc, as this device.
 pub(super) struct History {
     client: HistoryServiceClient<Channel>,
     /// What is kept, at the same service.
     keeping: KeepingServiceClient<Channel>,
-    address: String,
+    sister: Sister,
 }
 
 impl History {
@@ -57,42 +56,25 @@ impl History {
     /// # Errors
     /// One sentence.
     pub(super) async fn find(context: &Context) -> Result<Self, Failure> {
-        let mut registry = context.registry()?;
-        let services = registry.client.get_services(call(GetServicesRequest {})).await;
-        let services = services.map_err(|status| registry.refused(&status))?.into_inner().services;
-        let address = services.unwrap_or_default().history;
-        let Some(address) = address_beside(&registry.account.server, &address) else {
+        let sister = Sister::find(context, Service::History, |services| services.history).await?;
+        let Some(sister) = sister else {
             return Err(Failure::new("this server keeps no history: its owner has to start history-svc"));
         };
-        let channel = account::history_channel(&address, &registry.tls);
+        let channel = sister.channel.clone();
         let keeping =
             KeepingServiceClient::new(channel.clone()).max_decoding_message_size(quics_types::limits::MESSAGE_BYTES);
         let client = HistoryServiceClient::new(channel).max_decoding_message_size(quics_types::limits::MESSAGE_BYTES);
-        Ok(Self { client, keeping, address })
+        Ok(Self { client, keeping, sister })
     }
 
     /// What an answer that is none means to the user.
     fn refused(&self, status: &Status) -> Failure {
-        let address = text::line(&self.address);
-        let said = text::line(status.message());
-        match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded => Failure {
-                code: UNREACHABLE,
-                text: format!("history-svc at {address} cannot be reached now ({said}); syncing goes on without it"),
-            },
-            _ if said.is_empty() => Failure::new(format!("history-svc at {address} failed ({:?})", status.code())),
-            _ => Failure::new(said),
-        }
+        self.sister.refused(status)
     }
 
     /// The same, of something that was asked about.
     fn refused_at(&self, place: &Place, status: &Status) -> Failure {
-        let Failure { code, text } = self.refused(status);
-        let about = matches!(
-            status.code(),
-            Code::NotFound | Code::FailedPrecondition | Code::OutOfRange | Code::InvalidArgument
-        );
-        Failure { code, text: if about { format!("{}: {text}", place.shown()) } else { text } }
+        self.sister.refused_about(&place.shown(), status)
     }
 
     /// Whether something is a directory, or was one last.
