@@ -140,6 +140,7 @@ pub(crate) const SEAMS: &[(&str, &[&str], &str)] = &[
     ("client/src/watch/work.rs", &["Instant::now"], "the watcher's pauses; what it sees is only a hint"),
     ("client/src/home.rs", &["std::fs"], "the agent's own directory, opened before anything is stepped"),
     ("client/src/home/links.rs", &["std::fs"], "what opens the links that were made here, in the same directory"),
+    ("client/src/cli/share/ready.rs", &["std::fs"], "looks whether the disk is newer than what the server has"),
     ("client/src/cli/files.rs", &["std::fs"], "copies of contents where a person wants them, and for their tools"),
     ("client/src/agent/", &["Instant::now", "rand::rng", "std::fs"], "the threads round the stepped engine"),
 ];
