@@ -19,11 +19,14 @@ pub struct Config {
     /// Where history-svc is, if not where registry-svc says
     #[arg(long, env = "QUICS_HISTORY", value_name = "HOST:PORT")]
     pub history: Option<String>,
+    /// Where share-svc is, if not where registry-svc says
+    #[arg(long, env = "QUICS_SHARE", value_name = "HOST:PORT")]
+    pub share: Option<String>,
 }
 
 impl Config {
     /// The defaults on top of what all services have.
     pub fn new(service: quics_kit::service::Config) -> Self {
-        Self { service, reserve: 256 << 20, reclaim_every: 24 * 3600, reclaim_grace: 3600, history: None }
+        Self { service, reserve: 256 << 20, reclaim_every: 24 * 3600, reclaim_grace: 3600, history: None, share: None }
     }
 }

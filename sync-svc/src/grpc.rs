@@ -21,7 +21,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::reclaim::away;
 use crate::service::Service;
 use crate::{Error, download, encode, push, upload, watch};
 
@@ -61,8 +60,8 @@ impl Grpc {
 }
 
 /// What one who keeps references ended a call with.
-pub(crate) fn refused(status: Status) -> Error {
-    away(status.message())
+pub(crate) fn refused(status: Status) -> String {
+    status.message().to_owned()
 }
 
 fn refuse<E: Into<Error>>(error: E) -> Status {

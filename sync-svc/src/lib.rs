@@ -61,7 +61,7 @@ pub use db::records::{Cause, ConflictEntry, Entry, Event, EventPosition, Verdict
 pub use error::{Error, RunError};
 pub use ledger::Ledger;
 pub use quics_types::WallTime;
-pub use reclaim::Holders;
+pub use reclaim::{Finding, Holders};
 pub use run::{routes, run};
 pub use service::{Parts, Service};
 

@@ -16,7 +16,7 @@ use tonic::service::Routes;
 use crate::grpc::Grpc;
 use crate::grpc::admin::Admin;
 use crate::grpc::relay::Relay;
-use crate::reclaim::Schedule;
+use crate::reclaim::{Schedule, Sisters};
 use crate::service::{Parts, Service};
 use crate::{Config, Error, RunError, group, reclaim, upkeep};
 
@@ -39,11 +39,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     host.follow(&members, &joined, &server, shutdown.clone());
 
     let directory = host.data().path().to_owned();
+    let history = Sister::new(joined.clone(), names::Service::History, config.history);
+    let share = Sister::new(joined.clone(), names::Service::Share, config.share);
     let service = Service::new(Parts {
         meta: meta.clone(),
         chunks: chunks.clone(),
         access: Arc::new(members),
-        holders: Arc::new(Sister::new(joined.clone(), names::Service::History, config.history)),
+        holders: Arc::new(Sisters { history, share }),
         clock,
         directory,
         reserve: config.reserve,

@@ -50,7 +50,8 @@ fn still(still: &Still) -> sync::StillReferenced {
         By::Conflict => sync::ReferencedBy::Conflict,
         By::Group => sync::ReferencedBy::Group,
         By::Event => sync::ReferencedBy::Event,
-        By::Others => sync::ReferencedBy::History,
+        By::History => sync::ReferencedBy::History,
+        By::Share => sync::ReferencedBy::Share,
         By::Upload => sync::ReferencedBy::Upload,
     };
     sync::StillReferenced {

@@ -45,7 +45,8 @@ pub(crate) enum By {
     Conflict,
     Group,
     Event,
-    Others,
+    History,
+    Share,
     Upload,
 }
 
@@ -134,12 +135,13 @@ impl Marking {
         &mut self,
         contents: &Contents,
         root: RootId,
-        told: &[Digest],
+        told: (By, &[Digest]),
         stopped: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
+        let (by, told) = told;
         for content in told {
             let named = Named { content: *content, entry: EntryId::TOP, need: Need::Shown };
-            self.one(contents, root, named, By::Others, stopped)?;
+            self.one(contents, root, named, by, stopped)?;
         }
         Ok(())
     }

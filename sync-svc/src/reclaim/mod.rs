@@ -31,8 +31,8 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use holders::Holders;
-pub(crate) use holders::away;
+pub(crate) use holders::Sisters;
+pub use holders::{Finding, Holders};
 pub(crate) use marking::{By, Still};
 pub(crate) use named::names;
 pub(crate) use purge::{Purged, Purging, purge};

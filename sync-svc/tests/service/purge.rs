@@ -1,8 +1,6 @@
 //! What is purged is in no file any more, and what is not is all there.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +13,7 @@ use quics_proto::sync::v1::references_service_server::{ReferencesService, Refere
 use quics_quic::{Channel, ChannelConfig, Server, ServerConfig};
 use quics_reconcile::Value;
 use quics_types::Digest;
-use sync_svc::Holders;
+use sync_svc::{Finding, Holders};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -25,12 +23,23 @@ use crate::relay::{Follow, HISTORY};
 use crate::server::{A, OTHER, ROOT, Running};
 use crate::session::{Push, create, edit, fetch, file, find_missing, id_bytes, large, soon, upload};
 
-/// What a history would refer to, and up to which event it has applied.
+/// What a history would refer to, and up to which event it has applied; and what links would show.
 #[derive(Default)]
 pub(crate) struct Past {
     contents: Mutex<Vec<Digest>>,
     position: Mutex<Option<sync::EventPosition>>,
     way: Mutex<Option<Link>>,
+    links: Mutex<Links>,
+}
+
+/// What is known of share-svc.
+#[derive(Default)]
+enum Links {
+    #[default]
+    Never,
+    /// Whether there is one cannot be said.
+    Unknown,
+    Shown(Vec<Digest>),
 }
 
 #[tonic::async_trait]
@@ -42,12 +51,17 @@ impl ReferencesService for Told {
         request: Request<sync::ReferencesRequest>,
     ) -> Result<Response<Self::ReferencesStream>, Status> {
         let (out, answers) = tokio::sync::mpsc::channel(4);
-        let position = *self.0.position.lock();
-        let least = request.into_inner().at_least.unwrap();
-        if position.is_none_or(|position| position.number < least.number) {
-            return Err(Status::unavailable("it is behind"));
-        }
-        let contents = self.0.contents.lock().clone();
+        let (position, contents) = match (request.into_inner().at_least, &*self.0.links.lock()) {
+            (Some(least), _) => {
+                let position = *self.0.position.lock();
+                if position.is_none_or(|position| position.number < least.number) {
+                    return Err(Status::unavailable("it is behind"));
+                }
+                (position, self.0.contents.lock().clone())
+            }
+            (None, Links::Shown(shown)) => (None, shown.clone()),
+            (None, _) => return Err(Status::internal("only share-svc is asked without a position")),
+        };
         let count = contents.len() as u64;
         let content_ids = contents.iter().map(|digest| Bytes::copy_from_slice(digest.as_bytes())).collect();
         let say = |message| Ok(sync::ReferencesResponse { message: Some(message) });
@@ -60,8 +74,14 @@ impl ReferencesService for Told {
 struct Told(Arc<Past>);
 
 impl Holders for Told {
-    fn history(&self) -> Pin<Box<dyn Future<Output = Option<Link>> + Send + '_>> {
-        Box::pin(std::future::ready(self.0.way.lock().clone()))
+    fn find(&self, holder: names::Service) -> Finding<'_> {
+        let way = self.0.way.lock().clone();
+        let found = match (holder, &*self.0.links.lock()) {
+            (names::Service::Share, Links::Never) => Ok(None),
+            (names::Service::Share, Links::Unknown) => Err("registry-svc is away".to_owned()),
+            _ => Ok(way),
+        };
+        Box::pin(std::future::ready(found))
     }
 }
 
@@ -173,6 +193,13 @@ async fn a_small_and_a_large_secret_are_in_no_file_after_a_purge_and_all_else_re
     assert_eq!(by, [sync::ReferencedBy::History], "history needs one: {finish:?}");
 
     *world.past.contents.lock() = vec![content(&kept), content(&file(b"clean"))];
+    *world.past.links.lock() = Links::Shown(vec![purged[1], content(&kept)]);
+    let finish = world.purge(&purged).await.unwrap();
+    let by: Vec<_> = finish.still_referenced.iter().map(|it| it.by()).collect();
+    assert_eq!(by, [sync::ReferencedBy::Share], "a link shows one: {finish:?}");
+    assert!(world.holding(&piece) > 0);
+
+    *world.past.links.lock() = Links::Shown(vec![content(&kept)]);
     let finish = world.purge(&purged).await.unwrap();
     assert!(finish.still_referenced.is_empty() && finish.chunks > 2, "{finish:?}");
     assert_eq!(world.holding(&piece), 0);
@@ -192,7 +219,7 @@ async fn a_small_and_a_large_secret_are_in_no_file_after_a_purge_and_all_else_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_purged_while_history_cannot_be_asked_and_only_history_asks() {
+async fn nothing_is_purged_while_a_holder_cannot_be_asked_and_only_history_asks() {
     let world = World::new().await;
     let mut push = Push::open(&mut world.server.client(A), ROOT, 1).await.unwrap();
     push.accept(&create(1, file(SECRET)), Some(SECRET)).await;
@@ -206,6 +233,12 @@ async fn nothing_is_purged_while_history_cannot_be_asked_and_only_history_asks()
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(world.holding(SECRET) > 0);
     *world.past.way.lock() = way;
+    *world.past.links.lock() = Links::Unknown;
+    let refused = world.purge(&purged).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(refused.message().contains("share-svc"), "{refused:?}");
+    assert!(world.holding(SECRET) > 0);
+    *world.past.links.lock() = Links::Never;
     assert!(world.purge(&purged).await.unwrap().still_referenced.is_empty());
     assert_eq!(world.holding(SECRET), 0);
     let device = names::Subject::Device(A);

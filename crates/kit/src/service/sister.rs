@@ -22,26 +22,35 @@ impl Sister {
         Self { joined, service, told, known: Mutex::default() }
     }
 
-    /// A channel to where the service is now; `None` if nobody has ever said.
+    /// A channel to where the service is now; `None` if nobody has ever said, or nobody can be asked.
     pub async fn find(&self) -> Option<Link> {
+        self.look().await.unwrap_or_else(|status| {
+            tracing::debug!(
+                service = %self.service, code = ?status.code(), reason = status.message(), "service.not_found"
+            );
+            None
+        })
+    }
+
+    /// A channel to where the service is now; `None` if it has never said where: then there is none.
+    ///
+    /// # Errors
+    /// What registry-svc was not to be asked for, where it was not found before either.
+    pub async fn look(&self) -> Result<Option<Link>, tonic::Status> {
         let address = match &self.told {
-            Some(told) => Some(told.clone()),
-            None => self.joined.find(self.service).await.unwrap_or_else(|status| {
-                tracing::debug!(
-                    service = %self.service, code = ?status.code(), reason = status.message(), "service.not_found"
-                );
-                None
-            }),
+            Some(told) => Ok(Some(told.clone())),
+            None => self.joined.find(self.service).await,
         };
         let mut known = self.known.lock();
         match (address, &*known) {
-            (Some(address), Some((before, channel))) if address == *before => Some(channel.clone()),
-            (None, known) => known.as_ref().map(|(_, channel)| channel.clone()),
-            (Some(address), _) => {
+            (Ok(Some(address)), Some((before, channel))) if address == *before => Ok(Some(channel.clone())),
+            (Ok(Some(address)), _) => {
                 let channel = link(self.joined.channel(self.service, &address));
                 *known = Some((address, channel.clone()));
-                Some(channel)
+                Ok(Some(channel))
             }
+            (Ok(None) | Err(_), Some((_, channel))) => Ok(Some(channel.clone())),
+            (address, None) => address.map(|_| None),
         }
     }
 }

@@ -63,6 +63,7 @@ fn waits(service: &Service, root: RootId, still: &sync::StillReferenced) -> Resu
     Ok(match still.by() {
         By::Entry => Waits::People(format!("{} is there with this content: replace or delete it", entry()?)),
         By::Conflict => Waits::People(format!("a conflict on {} has it as a side: answer it", entry()?)),
+        By::Share => Waits::People("a link shows it: take that back with `quics unshare`".into()),
         By::Group => Waits::Moment("a restore brings it back just now".into()),
         By::Upload => Waits::Moment("a device has just sent it again".into()),
         By::Event | By::History => Waits::Moment("history-svc has not heard of everything yet".into()),

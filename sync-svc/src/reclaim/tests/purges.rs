@@ -13,7 +13,7 @@ use super::world::{ROOT, Round, World};
 use crate::WallTime;
 use crate::db::brakes::HeldEntry;
 use crate::db::{keys, records};
-use crate::reclaim::marking::Marking;
+use crate::reclaim::marking::{By, Marking};
 
 impl World {
     /// Puts two contents that share nothing; a change with the first is held by a brake. Gives what each consists of.
@@ -64,7 +64,7 @@ impl World {
             let mut marking = Marking::of_root(marks.clone(), ROOT, purged);
             while marking.step(&contents, &never).unwrap() {}
             let told: Vec<_> = self.past.iter().filter_map(|row| row.value.content()).map(|(id, _)| id).collect();
-            marking.told(&contents, ROOT, &told, &never).unwrap();
+            marking.told(&contents, ROOT, (By::History, &told), &never).unwrap();
             if !marking.finish(&contents).unwrap().still.is_empty() {
                 return None;
             }

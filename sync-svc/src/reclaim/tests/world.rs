@@ -19,7 +19,7 @@ use crate::contents::{Asking, Running};
 use crate::db::keys;
 use crate::db::records::{self, ConflictEntry, Entry};
 use crate::ledger::{Answer, Answering, People, Request, Resolve, Resumed, Step, Undo};
-use crate::reclaim::marking::{Found, Marking};
+use crate::reclaim::marking::{By, Found, Marking};
 use crate::{Contents, Error, GroupChange, Ledger, Mover, Stage, WallTime};
 
 pub(super) const ROOT: RootId = RootId::from_bytes([1; 16]);
@@ -466,7 +466,7 @@ impl World {
                     told.clear();
                 }
                 let rest = told.split_off(told.len().min(4));
-                marking.told(&contents, ROOT, &told, &never).unwrap();
+                marking.told(&contents, ROOT, (By::History, &told), &never).unwrap();
                 if !rest.is_empty() {
                     Round::Asking { running, marks, marking, told: rest, second }
                 } else {
