@@ -142,7 +142,7 @@ struct DataArgs {
 
 #[derive(Debug, Args)]
 struct UpArgs {
-    /// The ports count from here: registry +1, sync +2, operations +11 and +12; 0 takes free ones
+    /// The ports count from here: links +0, the services +1 to +4, operations +11 to +14; 0 takes free ones
     #[arg(long, env = "QUICS_PORT_BASE", value_name = "PORT", default_value_t = ports::DEFAULT_BASE)]
     port_base: u16,
     /// A host name or address by which devices reach this machine, for tickets; may be repeated
@@ -155,6 +155,8 @@ struct UpArgs {
     /// Log to standard error instead of files in the data directory
     #[arg(long)]
     log_stderr: bool,
+    #[command(flatten)]
+    links: share_svc::Links,
 }
 
 /// Runs the command line and returns its exit code: 0 if all went well, 1 if not, 2 if the arguments are wrong.
@@ -184,8 +186,13 @@ fn run(command: Command) -> Result<ExitCode> {
     let runtime = || Runtime::new().context("start the runtime");
     match command {
         Command::Up { data, up } => {
-            let options =
-                UpOptions { port_base: up.port_base, hosts: up.host, listen: up.listen, log_stderr: up.log_stderr };
+            let options = UpOptions {
+                port_base: up.port_base,
+                hosts: up.host,
+                listen: up.listen,
+                log_stderr: up.log_stderr,
+                links: up.links,
+            };
             runtime()?.block_on(commands::up(&data.resolve()?, options))?;
         }
         Command::Stop { data } => commands::stop(&data.resolve()?)?,

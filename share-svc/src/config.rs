@@ -1,8 +1,11 @@
 //! What the service is told at its start.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use clap::ValueEnum as _;
 
 use crate::db::records::Sharers;
 use crate::policy::ServerPolicy;
@@ -22,17 +25,15 @@ pub struct Config {
     /// Where history-svc is, if not where registry-svc says
     #[arg(long, env = "QUICS_HISTORY", value_name = "HOST:PORT")]
     pub history: Option<String>,
-    /// What holds for links of all roots.
+    /// How links are made and served.
     #[command(flatten)]
-    pub rules: ServerRules,
-    /// How strangers are served.
-    #[command(flatten)]
-    pub public: PublicSide,
+    pub links: Links,
 }
 
-/// How strangers are served.
+/// How links are made and served.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct PublicSide {
+#[command(next_help_heading = "Links")]
+pub struct Links {
     /// Where to serve whoever has a link; the first port of the installation otherwise. Without a certificate only loopback
     #[arg(long, env = "QUICS_PUBLIC_LISTEN", value_name = "IP:PORT")]
     public_listen: Option<SocketAddr>,
@@ -48,6 +49,15 @@ pub struct PublicSide {
     /// Address or network of a proxy that says in X-Forwarded-For from where a request came; may be given several times
     #[arg(long, env = "QUICS_TRUSTED_PROXY", value_name = "IP[/BITS]", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
+    /// Who may make links
+    #[arg(long, env = "QUICS_SHARERS", value_enum, default_value_t)]
+    sharers: Sharers,
+    /// Days that a link lasts at most
+    #[arg(long, env = "QUICS_LONGEST_LINK", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    longest_link: Option<u32>,
+    /// Links need a password
+    #[arg(long, env = "QUICS_LINK_PASSWORDS")]
+    link_passwords: bool,
 }
 
 fn url(text: &str) -> Result<String, &'static str> {
@@ -60,67 +70,145 @@ fn url(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// What holds for links of all roots; the roots' own policies may be stricter.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct ServerRules {
-    /// Who may make links
-    #[arg(long, env = "QUICS_SHARERS", value_enum, default_value_t)]
-    sharers: Sharers,
-    /// Days that a link lasts at most
-    #[arg(long, env = "QUICS_LONGEST_LINK", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
-    longest_link: Option<u32>,
-    /// Links need a password
-    #[arg(long, env = "QUICS_LINK_PASSWORDS")]
-    link_passwords: bool,
+impl Links {
+    /// The arguments that say all this to the service.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments = Vec::new();
+        let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
+        if let Some(listen) = self.public_listen {
+            option("--public-listen", listen.to_string().into());
+        }
+        if let Some(url) = &self.public_url {
+            option("--public-url", url.into());
+        }
+        if let Some(Files { certificate, key }) = self.certificate() {
+            option("--certificate", certificate.into());
+            option("--key", key.into());
+        }
+        for proxy in &self.trusted_proxy {
+            option("--trusted-proxy", proxy.to_string().into());
+        }
+        if let Some(value) = self.sharers.to_possible_value() {
+            option("--sharers", value.get_name().into());
+        }
+        if let Some(days) = self.longest_link {
+            option("--longest-link", days.to_string().into());
+        }
+        if self.link_passwords {
+            arguments.push("--link-passwords".into());
+        }
+        arguments
+    }
+
+    /// Whether strangers are served over TLS.
+    pub fn secure(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// Where strangers are served, by a service that listens at `listen` and whose installation begins with `port`.
+    pub fn address(&self, listen: IpAddr, port: u16) -> SocketAddr {
+        let listen = if self.secure() { listen } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        self.public_listen.unwrap_or(SocketAddr::new(listen, port))
+    }
+
+    /// What the addresses of links begin with, if strangers are served at `bound`.
+    pub fn url(&self, bound: SocketAddr) -> String {
+        let scheme = if self.secure() { "https" } else { "http" };
+        match &self.public_url {
+            Some(told) => told.clone(),
+            None if bound.ip().is_unspecified() => format!("{scheme}://localhost:{}", bound.port()),
+            None => format!("{scheme}://{bound}"),
+        }
+    }
+
+    /// Whether links begin with what only this machine can reach, since nobody has said how it is reached from outside.
+    pub fn only_here(&self, bound: SocketAddr) -> bool {
+        self.public_url.is_none() && (bound.ip().is_unspecified() || bound.ip().is_loopback())
+    }
+
+    /// The certificate's files, if there are any.
+    pub(crate) fn certificate(&self) -> Option<Files> {
+        let (certificate, key) = self.certificate.clone().zip(self.key.clone())?;
+        Some(Files { certificate, key })
+    }
+
+    /// The proxies that are believed.
+    pub(crate) fn proxies(&self) -> Vec<Network> {
+        self.trusted_proxy.clone()
+    }
+
+    /// What holds for links of all roots; the roots' own policies may be stricter.
+    pub(crate) fn policy(&self) -> ServerPolicy {
+        let days = |days| Duration::from_secs(u64::from(days) * 86_400);
+        ServerPolicy {
+            sharers: self.sharers,
+            longest: self.longest_link.map(days),
+            password_required: self.link_passwords,
+        }
+    }
 }
 
 impl Config {
     /// The defaults on top of what all services have.
     pub fn new(service: quics_kit::service::Config) -> Self {
-        Self { service, sync: None, history: None, rules: ServerRules::default(), public: PublicSide::default() }
-    }
-
-    /// The certificate's files, if there are any.
-    pub(crate) fn certificate(&self) -> Option<Files> {
-        let (certificate, key) = self.public.certificate.clone().zip(self.public.key.clone())?;
-        Some(Files { certificate, key })
+        Self { service, sync: None, history: None, links: Links::default() }
     }
 
     /// Where strangers are served.
     pub(crate) fn public_address(&self) -> SocketAddr {
-        let own = || {
-            let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            let listen = if self.public.certificate.is_some() { self.service.listen } else { localhost };
-            SocketAddr::new(listen, self.service.public_port())
-        };
-        self.public.public_listen.unwrap_or_else(own)
+        self.links.address(self.service.listen, self.service.public_port())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        links: Links,
     }
 
-    /// What the addresses of links begin with, if strangers are served at `bound`.
-    pub(crate) fn public_url(&self, bound: SocketAddr) -> String {
-        if let Some(told) = &self.public.public_url {
-            return told.clone();
-        }
-        let scheme = if self.public.certificate.is_some() { "https" } else { "http" };
-        if bound.ip().is_unspecified() {
-            tracing::warn!("links will name localhost: say with --public-url how this server is reached from outside");
-            return format!("{scheme}://localhost:{}", bound.port());
-        }
-        format!("{scheme}://{bound}")
+    #[test]
+    fn what_is_said_to_the_stack_is_said_to_the_service() {
+        let said = [
+            "",
+            "--public-url",
+            "https://files.example.org",
+            "--certificate",
+            "a.pem",
+            "--key",
+            "b.pem",
+            "--trusted-proxy",
+            "10.0.0.0/8,::1",
+            "--sharers",
+            "writers",
+            "--longest-link",
+            "30",
+            "--link-passwords",
+            "--public-listen",
+            "0.0.0.0:443",
+        ];
+        let links = Line::try_parse_from(said).unwrap().links;
+        let again = Line::try_parse_from([OsString::new()].into_iter().chain(links.arguments())).unwrap().links;
+        assert_eq!(format!("{links:?}"), format!("{again:?}"));
+        let refused = Line::try_parse_from(["", "--certificate", "a.pem"]).unwrap_err();
+        assert!(refused.to_string().contains("--key"), "{refused}");
+        assert!(Line::try_parse_from(["", "--public-url", "files.example.org"]).is_err());
     }
 
-    /// The proxies that are believed.
-    pub(crate) fn proxies(&self) -> Vec<Network> {
-        self.public.trusted_proxy.clone()
-    }
-
-    pub(crate) fn policy(&self) -> ServerPolicy {
-        let days = |days| Duration::from_secs(u64::from(days) * 86_400);
-        let rules = &self.rules;
-        ServerPolicy {
-            sharers: rules.sharers,
-            longest: rules.longest_link.map(days),
-            password_required: rules.link_passwords,
-        }
+    #[test]
+    fn without_a_certificate_only_this_machine_is_served() {
+        let plain = Links::default();
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        assert_eq!(plain.address(any, 6120).to_string(), "127.0.0.1:6120");
+        assert_eq!(plain.url(plain.address(any, 6120)), "http://127.0.0.1:6120");
+        let files = || Some("file.pem".into());
+        let secure = Links { certificate: files(), key: files(), ..Links::default() };
+        assert_eq!(secure.url(secure.address(any, 6120)), "https://localhost:6120");
+        assert!(secure.only_here(secure.address(any, 6120)));
     }
 }

@@ -41,6 +41,6 @@ mod tidy;
 mod token;
 mod upstream;
 
-pub use config::Config;
+pub use config::{Config, Links};
 pub use error::{Error, RunError};
 pub use run::run;

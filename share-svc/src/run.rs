@@ -44,6 +44,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     host.watch_store(meta.clone(), shutdown.clone());
 
     let outside = Outside::bind(&config, clock.now())?;
+    if config.links.only_here(outside.address()) {
+        tracing::warn!("public.only_here: say with --public-url how this server is reached from outside");
+    }
     let sessions = sessions(&*meta).await?;
     let sister = |service, told| Arc::new(Sister::new(joined.clone(), service, told));
     let upstream = Upstream {
@@ -55,8 +58,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         access: Arc::new(members),
         upstream,
         sessions,
-        policy: config.policy(),
-        url_base: format!("{}/s/", config.public_url(outside.address())),
+        policy: config.links.policy(),
+        url_base: format!("{}/s/", config.links.url(outside.address())),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
     });
@@ -93,7 +96,7 @@ impl Outside {
         let mut limits = Limits::default();
         limits.per_address = PER_ADDRESS;
         let address = config.public_address();
-        let Some(files) = config.certificate() else {
+        let Some(files) = config.links.certificate() else {
             let server = PlainServer::bind(limits, address)?;
             let address = server.local_addr();
             tracing::warn!(%address, "public.plain_http: there is no certificate, so only a proxy on this machine is served");
@@ -127,13 +130,13 @@ impl Outside {
         let secure = service.url_base.starts_with("https:");
         match self {
             Outside::Plain(server) => {
-                let routes = public::routes(desk, None, secure, config.proxies());
+                let routes = public::routes(desk, None, secure, config.links.proxies());
                 host.spawn("public", server.serve(routes, shutdown));
             }
             Outside::Tls(it) => {
                 let Tls { server, files, read, tls } = *it;
                 let port = server.local_addr().port();
-                let routes = public::routes(desk, Some(port), secure, config.proxies());
+                let routes = public::routes(desk, Some(port), secure, config.links.proxies());
                 let following = certificate::follow(files, read, tls, move || clock.now(), shutdown.clone());
                 host.spawn("certificate", following);
                 host.spawn("public", server.serve(routes, shutdown));

@@ -32,6 +32,8 @@ pub(crate) struct UpOptions {
     pub(crate) listen: IpAddr,
     /// Logs go to standard error instead of files.
     pub(crate) log_stderr: bool,
+    /// How links are made and served.
+    pub(crate) links: share_svc::Links,
 }
 
 /// Starts the services and keeps them running until SIGINT or SIGTERM.
@@ -57,7 +59,7 @@ pub(crate) async fn up(data: &Data, options: UpOptions) -> Result<()> {
         apply(&mut record, &told);
     }
     data.write_record(&record)?;
-    greet(data, &record).await;
+    greet(data, &record, ports, &options).await;
 
     let ended = loop {
         tokio::select! {
@@ -97,6 +99,9 @@ fn plans(data: &Data, ports: Ports, options: &UpOptions) -> Result<Vec<ServicePl
                 option("--registry", SocketAddr::new(nearest, ports.serving(Service::Registry)).to_string().into());
             }
         }
+        if service == Service::Share {
+            arguments.extend(options.links.arguments());
+        }
         let log = if options.log_stderr { Log::Inherited } else { Log::File(data.log(service)) };
         ServicePlan { service, program: program.clone(), arguments, data: data.service(service), log }
     };
@@ -131,11 +136,19 @@ fn tell(news: &News) {
 }
 
 /// Prints where the services are and how the first device joins.
-async fn greet(data: &Data, record: &Record) {
+async fn greet(data: &Data, record: &Record, ports: Ports, options: &UpOptions) {
     for service in &record.services {
         let name = style(format!("{:<9}", service.name)).bold();
         println!("{name} {}   (UDP, and TCP where UDP is blocked); operations {}", service.address, service.ops);
     }
+    let links = &options.links;
+    let bound = links.address(options.listen, ports.public());
+    let how = match (links.secure(), links.only_here(bound)) {
+        (false, _) => format!("   (plain HTTP at {bound}, for a proxy here; --certificate and --key make it HTTPS)"),
+        (true, true) => "   (say with --public-url how it is reached from outside)".to_owned(),
+        (true, false) => String::new(),
+    };
+    println!("{} {}{how}", style("links    ").bold(), links.url(bound));
     println!("data      {}", data.root().display());
     match admin::issue_ticket(data, None).await {
         Ok(ticket) => println!(

@@ -4,11 +4,15 @@
 mod changes;
 mod clock;
 mod conflict;
+mod link;
 mod show;
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +36,8 @@ pub struct Demo {
     stack: Stack,
     here: PathBuf,
     there: PathBuf,
+    /// A link to the folder, once one was made.
+    link: OnceLock<String>,
 }
 
 /// What came of one change.
@@ -62,7 +68,7 @@ impl Demo {
         laptop.wait_in_sync()?;
         desktop.wait_in_sync()?;
         show::step(begun, "the folder Documents is on both");
-        Ok(Self { laptop, desktop, stack, here, there })
+        Ok(Self { laptop, desktop, stack, here, there, link: OnceLock::new() })
     }
 
     /// Makes the changes and shows when each arrived, until `interrupted`. Returns whether all did, and both folders are
@@ -93,6 +99,9 @@ impl Demo {
             show::outcome(&outcome);
             outcomes.push(outcome);
         }
+        let shared = link::play(self, patience).context("share a file by a link")?;
+        show::outcome(&shared);
+        outcomes.push(shared);
         let equal =
             tree::wait_equal(&self.here, &self.there, EACH.min(deadline.saturating_duration_since(Instant::now())));
         show::summary(&outcomes, &equal);
@@ -101,7 +110,7 @@ impl Demo {
 
     /// Says where everything is, for a reader who wants to try.
     pub fn invite(&self) {
-        show::invitation(&self.here, &self.there, self.laptop.home(), self.desktop.home());
+        show::invitation(&self.here, &self.there, self.laptop.home(), self.desktop.home(), self.link.get());
     }
 
     /// Ends the agents, then the server.

@@ -62,11 +62,15 @@ pub(super) fn summary(outcomes: &[Outcome], equal: &Result<()>) {
     }
 }
 
-pub(super) fn invitation(here: &Path, there: &Path, laptop: &Path, desktop: &Path) {
+pub(super) fn invitation(here: &Path, there: &Path, laptop: &Path, desktop: &Path, link: Option<&String>) {
     println!();
     println!("  Try it yourself. The two folders:");
     println!("    {}", style(here.display()).cyan());
     println!("    {}", style(there.display()).cyan());
+    if let Some(link) = link {
+        println!("  What anybody sees of the folder who has this link, in a browser, always the newest:");
+        println!("    {}", style(link).cyan());
+    }
     println!("  The devices' homes, for `quics --home HOME status`:");
     println!("    {}", laptop.display());
     println!("    {}", desktop.display());

@@ -84,7 +84,7 @@ fn a_server_whose_data_directory_is_held_or_whose_port_is_in_use_says_so_in_one_
     let third = output(command, PATIENCE).unwrap();
     let said = String::from_utf8_lossy(&third.stderr).into_owned();
     assert!(!third.status.success());
-    assert!(said.contains(&format!("port {}", record.port_base + 1)) && said.contains("--port-base"), "{said}");
+    assert!(said.contains(&format!("port {}", record.port_base)) && said.contains("--port-base"), "{said}");
     assert_eq!(said.trim().lines().count(), 1, "{said}");
     assert_eq!(stack.record().unwrap(), record, "the first server is not disturbed");
 }

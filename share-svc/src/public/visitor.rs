@@ -1,5 +1,6 @@
 //! From where a request comes: from its connection, or, if that is a trusted proxy's, from where the proxy says.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -25,6 +26,12 @@ impl Network {
         // A shift by all bits is none that the processor knows.
         let shift = 128 - u32::from(self.bits);
         length == kind && (self.bits == 0 || own >> shift == other >> shift)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.bits)
     }
 }
 
