@@ -37,8 +37,8 @@ pub struct Links {
     /// Where to serve whoever has a link; the first port of the installation otherwise. Without a certificate only loopback
     #[arg(long, env = "QUICS_PUBLIC_LISTEN", value_name = "IP:PORT")]
     public_listen: Option<SocketAddr>,
-    /// What the addresses of links begin with, as people outside reach it: https://files.example.org
-    #[arg(long, env = "QUICS_PUBLIC_URL", value_name = "URL", value_parser = url)]
+    /// What the addresses of links begin with, as people outside reach it
+    #[arg(long, env = "QUICS_PUBLIC_URL", value_name = "https://HOST", value_parser = url)]
     public_url: Option<String>,
     /// File with the certificate chain (PEM), its own one first; read again when it changes
     #[arg(long, env = "QUICS_CERTIFICATE", value_name = "FILE", requires = "key")]
