@@ -19,6 +19,7 @@ mod network;
 mod refusals;
 mod safety;
 mod server;
+mod share;
 mod strangers;
 mod support;
 mod terminal;
