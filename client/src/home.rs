@@ -16,10 +16,11 @@
 //! - Settings, identity and state change only under the lock, so two agents, or an agent and `join`, never meet. A link's file
 //!   is written once, under a name that was drawn.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use quics_kit::lock::{self, Holder, Lock};
 
 mod links;
 mod settings;
@@ -163,64 +164,39 @@ impl Home {
             .mode(0o700)
             .create(&self.path)
             .map_err(Error::io("create", &self.path))?;
-        let path = self.path.join("agent.lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Held { home: self.path.clone(), process: read_process(&mut file) });
-            }
-            Err(TryLockError::Error(source)) => return Err(Error::Io { action: "lock", path, source }),
-        }
-        let note = |file: &mut File| -> io::Result<()> {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        note(&mut file).map_err(Error::io("write", &path))?;
+        let path = self.lock_path();
+        let lock = Lock::take(&path).map_err(Error::io("lock", &path))?;
+        let lock = lock.map_err(|holder| self.held_by(holder))?;
         // What is in here is for this user alone, whatever the directory was made with.
         std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o700))
             .map_err(Error::io("protect", &self.path))?;
-        Ok(Locked { home: self.clone(), _file: file })
+        Ok(Locked { home: self.clone(), _lock: lock })
     }
 
     /// Whether some process holds the home right now, and which one if it says so.
     ///
     /// # Errors
     /// [`Error::Io`] when the lock cannot be looked at.
-    pub fn holder(&self) -> Result<Option<Option<u32>>, Error> {
-        let path = self.path.join("agent.lock");
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::Io { action: "open", path, source }),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(read_process(&mut file))),
-            Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
-        }
+    pub fn holder(&self) -> Result<Option<Holder>, Error> {
+        let path = self.lock_path();
+        lock::holder(&path).map_err(Error::io("look at", &path))
     }
-}
 
-fn read_process(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    /// That this one has the home.
+    pub fn held_by(&self, holder: Holder) -> Error {
+        Error::Held { home: self.path.clone(), process: holder.pid }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.path.join("agent.lock")
+    }
 }
 
 /// A home that this process holds; it is free again when this is dropped.
 #[derive(Debug)]
 pub struct Locked {
     home: Home,
-    _file: File,
+    _lock: Lock,
 }
 
 impl Locked {
@@ -272,7 +248,7 @@ mod tests {
         let first = home.lock().unwrap();
         let second = home.lock().unwrap_err();
         assert!(matches!(second, Error::Held { process: Some(id), .. } if id == std::process::id()), "{second}");
-        assert_eq!(home.holder().unwrap(), Some(Some(std::process::id())));
+        assert_eq!(home.holder().unwrap(), Some(Holder { pid: Some(std::process::id()) }));
         drop(first);
         assert_eq!(home.holder().unwrap(), None);
         home.lock().unwrap();

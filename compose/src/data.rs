@@ -8,18 +8,17 @@
 //! ```
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use quics_kit::{
-    data::{DataDir, read_small, write_atomic},
+    data::{self, DataDir, read_small, write_atomic},
+    lock::Holder,
     names::Service,
     ticket::{Fingerprint, Ticket},
 };
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 /// What a running stack says about itself.
@@ -106,15 +105,12 @@ impl Data {
         Ok(Some(ticket.fingerprint))
     }
 
-    /// The process that holds the directory, if one does.
-    pub fn holder(&self) -> Option<u32> {
-        let mut lock = File::open(self.lock_path()).ok()?;
-        if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
-            return None;
-        }
-        let mut text = String::new();
-        lock.read_to_string(&mut text).ok()?;
-        text.trim().parse().ok()
+    /// Who holds the directory, if somebody does.
+    ///
+    /// # Errors
+    /// When that cannot be looked at.
+    pub fn holder(&self) -> Result<Option<Holder>> {
+        Ok(data::holder(&self.root)?)
     }
 
     /// What was last recorded here, by a stack that runs or ran.
@@ -138,7 +134,7 @@ impl Data {
     /// # Errors
     /// When nothing runs here, or the record cannot be read; one sentence.
     pub fn running(&self) -> Result<Record> {
-        let record = if self.holder().is_some() { self.record()? } else { None };
+        let record = if self.holder()?.is_some() { self.record()? } else { None };
         record.with_context(|| {
             format!(
                 "no server runs in {}; start it with `quics-stack up`, or name its directory with --data",
@@ -156,10 +152,6 @@ impl Data {
     /// When it cannot be written.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         Ok(write_atomic(&self.record_path(), &serde_json::to_vec_pretty(record)?, 0o600)?)
-    }
-
-    fn lock_path(&self) -> PathBuf {
-        self.root.join("lock")
     }
 
     fn record_path(&self) -> PathBuf {
@@ -185,13 +177,13 @@ mod tests {
     fn a_directory_is_held_once_and_says_by_whom() {
         let directory = tempfile::tempdir().unwrap();
         let data = Data::at(&directory.path().join("new/stack"));
-        assert_eq!(data.holder(), None);
+        assert_eq!(data.holder().unwrap(), None);
         let held = data.hold().unwrap();
-        assert_eq!(data.holder(), Some(std::process::id()));
+        assert_eq!(data.holder().unwrap(), Some(Holder { pid: Some(std::process::id()) }));
         let refused = data.hold().unwrap_err().to_string();
         assert!(refused.contains(&std::process::id().to_string()) && refused.contains("--data"), "{refused}");
         drop(held);
-        assert_eq!(data.holder(), None);
+        assert_eq!(data.holder().unwrap(), None);
         data.hold().unwrap();
     }
 

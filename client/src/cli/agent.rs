@@ -65,8 +65,8 @@ async fn start(context: &Context) -> Result<u8, Failure> {
     if context.home.settings()?.account.is_none() {
         return Err(account::Error::NotJoined { home: context.home.path().to_owned() }.into());
     }
-    if let Some(process) = context.home.holder()? {
-        return Err(crate::home::Error::Held { home: context.home.path().to_owned(), process }.into());
+    if let Some(holder) = context.home.holder()? {
+        return Err(context.home.held_by(holder).into());
     }
     let log = context.log_file.clone().unwrap_or_else(|| context.home.log());
     let failed = |error: std::io::Error| Failure::new(format!("cannot start the agent: {error}"));

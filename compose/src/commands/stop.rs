@@ -22,7 +22,7 @@ pub(crate) fn stop(data: &Data) -> Result<()> {
     process::terminate(record.pid).context("ask the supervisor to end")?;
     let services = u32::try_from(record.services.len()).unwrap_or(u32::MAX);
     let patience = supervisor::STOP.saturating_mul(services) + MORE;
-    if wait::until_true("the server to stop", patience, || data.holder().is_none()).is_ok() {
+    if wait::until_true("the server to stop", patience, || data.holder().is_ok_and(|holder| holder.is_none())).is_ok() {
         println!("stopped");
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(crate) fn stop(data: &Data) -> Result<()> {
             process::kill(pid)?;
         }
     }
-    wait::until_true("the server to be gone", MORE, || data.holder().is_none())?;
+    wait::until_true("the server to be gone", MORE, || data.holder().is_ok_and(|holder| holder.is_none()))?;
     println!("killed: it did not stop within {} s", patience.as_secs());
     Ok(())
 }

@@ -1,15 +1,14 @@
 //! A process's directory: who holds it, and how its small files are written.
 //!
-//! The directory has mode 0700 and a file `lock`, on which the process that uses the directory holds an exclusive
-//! `flock` as long as it lives; the kernel releases it however the process ends. The file's text is the holder's pid, for
-//! messages only.
+//! The directory has mode 0700 and a file `lock` ([`crate::lock`]), which the process that uses the directory holds as long
+//! as it lives.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use crate::lock::{self, Holder, Lock};
 
 /// Says why a directory or one of its small files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +56,7 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl DataDir {
@@ -69,23 +68,14 @@ impl DataDir {
         let path = path.into();
         make_private(&path)?;
         let path = path.canonicalize().map_err(failed("find", &path))?;
-        let lock_path = path.join("lock");
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(failed("open", &lock_path))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Held { path, pid: holder(&mut lock) }),
-            Err(error) => return Err(failed("lock", &lock_path)(error.into())),
+        let lock_path = lock_path(&path);
+        match Lock::take(&lock_path).map_err(failed("lock", &lock_path))? {
+            Ok(lock) => {
+                remove_leftovers(&path)?;
+                Ok(DataDir { path, _lock: lock })
+            }
+            Err(Holder { pid }) => Err(Error::Held { path, pid }),
         }
-        note_pid(&mut lock).map_err(failed("write", &lock_path))?;
-        remove_leftovers(&path)?;
-        Ok(DataDir { path, _lock: lock })
     }
 
     /// The directory, absolute.
@@ -140,16 +130,17 @@ pub fn make_private(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn holder(lock: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    lock.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// Says who holds a data directory right now, if somebody does.
+///
+/// # Errors
+/// [`Error::Io`] if that cannot be looked at.
+pub fn holder(path: &Path) -> Result<Option<Holder>, Error> {
+    let path = lock_path(path);
+    lock::holder(&path).map_err(failed("look at", &path))
 }
 
-fn note_pid(lock: &mut File) -> io::Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
+fn lock_path(directory: &Path) -> PathBuf {
+    directory.join("lock")
 }
 
 /// Writes a small file so that it is there whole, as it was before or as it is now, whatever happens meanwhile.

@@ -28,6 +28,7 @@ pub mod clock;
 pub mod data;
 pub mod enrol;
 pub mod identity;
+pub mod lock;
 pub mod members;
 pub mod names;
 pub mod passwords;
