@@ -7,7 +7,7 @@
 //! ```
 //!
 //! # Invariants
-//! - A link that is none has one answer, whatever is wrong with it.
+//! - A link that is none has one answer, whatever is wrong with it, after the same time.
 //! - Only POST counts a download; looking at a page never does.
 //! - A body that is not whole never ends as if it were.
 
@@ -22,6 +22,7 @@ mod visitor;
 mod zip;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -36,6 +37,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use quics_kit::secret::Secret;
 use quics_types::Name;
+use tokio::time::{Instant, sleep_until};
 use tonic::service::Routes;
 
 use self::address::{Address, Fetch, What};
@@ -53,6 +55,9 @@ pub(crate) use self::visitor::Network;
 const STYLE: &str = "/style-1.css";
 /// Bytes of a form.
 const FORM: usize = 16 << 10;
+/// When an answer leaves that says that nothing is here, counted from its request: far later than it is known, so that a link
+/// that never was takes as long as one that was taken back, of which more is looked up.
+const CLOSED_AFTER: Duration = Duration::from_millis(20);
 
 /// Everything that answers need.
 struct Public<D> {
@@ -78,6 +83,7 @@ fn router<D: Desk>(public: Arc<Public<D>>) -> Router {
 }
 
 async fn handle<D: Desk>(State(public): State<Arc<Public<D>>>, request: Request) -> Response {
+    let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let Some(visitor) = public.visits.of(&parts) else { return refuse(Refusal::Closed) };
     let head = parts.method == Method::HEAD;
@@ -99,6 +105,9 @@ async fn handle<D: Desk>(State(public): State<Arc<Public<D>>>, request: Request)
         }
         _ => answer::not_allowed(),
     };
+    if response.extensions_mut().remove::<answer::Untimed>().is_some() {
+        sleep_until(begun + CLOSED_AFTER).await;
+    }
     answer::common(&mut response, public.alt_svc.as_deref());
     if head {
         *response.body_mut() = Body::empty();
@@ -196,7 +205,7 @@ impl<D: Desk> Public<D> {
         let shown = media(&item.name).1.filter(|_| opened.left.is_none()).ok_or(Refusal::Gone)?;
         let mut response = self.file(visitor, &opened, path, &item, file, headers, head);
         answer::set(&mut response, CONTENT_DISPOSITION, &disposition("inline", &item.name));
-        if shown == Preview::Text {
+        if shown.is_sandboxed() {
             answer::sandbox(&mut response);
         }
         Ok(response)

@@ -172,12 +172,26 @@ pub(crate) fn has(tool: &str, test: &str) -> bool {
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let there = command.status().is_ok();
     if !there {
-        let known = env::var("QUICS_WITHOUT").is_ok_and(|tools| tools.split(' ').any(|missing| missing == tool));
-        let may_skip = known || env::var_os("QUICS_NO_SKIP").is_none();
-        assert!(may_skip, "{test} needs {tool}, which is not installed");
-        loudly(&format!("SKIPPED {test}: {tool} is not installed"));
+        missing(tool, test);
     }
     there
+}
+
+/// Where something lies that a test uses and that no package of the system brings: an environment variable says so.
+pub(crate) fn given(variable: &str, tool: &str, test: &str) -> Option<PathBuf> {
+    let given = env::var_os(variable).map(PathBuf::from);
+    if given.is_none() {
+        missing(tool, &format!("{test} ({variable} does not say where it is)"));
+    }
+    given
+}
+
+/// Says that a test is skipped, which fails where all that could run has to.
+fn missing(tool: &str, test: &str) {
+    let known = env::var("QUICS_WITHOUT").is_ok_and(|tools| tools.split(' ').any(|missing| missing == tool));
+    let may_skip = known || env::var_os("QUICS_NO_SKIP").is_none();
+    assert!(may_skip, "{test} needs {tool}, which is not installed");
+    loudly(&format!("SKIPPED {test}: {tool} is not installed"));
 }
 
 /// Checks that a command was refused as it should be, and that its one sentence has these words.

@@ -14,8 +14,12 @@ use crate::desk::Refusal;
 /// Nothing but what this server sends, no script, in nobody's frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; media-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
-/// Nothing at all: for contents that could be active somewhere.
-const SANDBOX: &str = "sandbox; default-src 'none'; frame-ancestors 'none'";
+/// Nothing at all but its own colours: for contents that could be active somewhere.
+const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
+/// On an answer that must not tell by its time what is wrong with a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Untimed;
 
 /// Sets a header; what no header can hold is left out.
 pub(super) fn set(response: &mut Response, name: HeaderName, value: &str) {
@@ -127,6 +131,9 @@ pub(super) fn refuse(refusal: Refusal) -> Response {
     let mut response = page(status, pages::notice(title, &text));
     if let Some(seconds) = again {
         set(&mut response, RETRY_AFTER, &seconds.to_string());
+    }
+    if matches!(refusal, Refusal::Closed) {
+        response.extensions_mut().insert(Untimed);
     }
     response
 }

@@ -52,9 +52,18 @@ pub(super) fn disposition(kind: &str, name: &[u8]) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Preview {
     Picture,
+    /// A picture that could be active if it were opened by itself.
+    Drawing,
     Audio,
     Video,
     Text,
+}
+
+impl Preview {
+    /// Whether it is served so that nothing in it can be active, wherever it is opened.
+    pub(super) fn is_sandboxed(self) -> bool {
+        matches!(self, Preview::Drawing | Preview::Text)
+    }
 }
 
 /// The media type of a file by its name, and how it is shown.
@@ -68,6 +77,7 @@ pub(super) fn media(name: &[u8]) -> (&'static str, Option<Preview>) {
         "webp" => ("image/webp", Some(Preview::Picture)),
         "avif" => ("image/avif", Some(Preview::Picture)),
         "bmp" => ("image/bmp", Some(Preview::Picture)),
+        "svg" => ("image/svg+xml", Some(Preview::Drawing)),
         "mp3" => ("audio/mpeg", Some(Preview::Audio)),
         "ogg" | "oga" | "opus" => ("audio/ogg", Some(Preview::Audio)),
         "wav" => ("audio/wav", Some(Preview::Audio)),
@@ -81,8 +91,8 @@ pub(super) fn media(name: &[u8]) -> (&'static str, Option<Preview>) {
         "zip" => ("application/zip", None),
         // Active formats too: shown as their text, and never run.
         "txt" | "md" | "log" | "csv" | "tsv" | "json" | "toml" | "yaml" | "yml" | "ini" | "cfg" | "conf" | "xml"
-        | "html" | "htm" | "xhtml" | "svg" | "css" | "js" | "ts" | "rs" | "py" | "c" | "h" | "cpp" | "hpp" | "go"
-        | "java" | "kt" | "sh" | "sql" | "proto" | "tex" | "rst" | "diff" | "patch" | "srt" => {
+        | "html" | "htm" | "xhtml" | "css" | "js" | "ts" | "rs" | "py" | "c" | "h" | "cpp" | "hpp" | "go" | "java"
+        | "kt" | "sh" | "sql" | "proto" | "tex" | "rst" | "diff" | "patch" | "srt" => {
             ("text/plain; charset=utf-8", Some(Preview::Text))
         }
         _ => ("application/octet-stream", None),

@@ -177,7 +177,7 @@ fn preview(opened: &Opened, base: &str, path: &[Name], item: &Item, text: Option
     html! {
         @if opened.left.is_none() {
             @match media(&item.name).1 {
-                Some(Preview::Picture) => { h2 { "Preview" } img src=(raw) alt=(format!("Preview of {name}")); }
+                Some(Preview::Picture | Preview::Drawing) => { h2 { "Preview" } img src=(raw) alt=(format!("Preview of {name}")); }
                 Some(Preview::Audio) => { h2 { "Preview" } audio controls preload="metadata" src=(raw) aria-label=(name) {} }
                 Some(Preview::Video) => { h2 { "Preview" } video controls preload="metadata" src=(raw) aria-label=(name) {} }
                 Some(Preview::Text) => @if let Some(text) = text {

@@ -7,7 +7,7 @@ use quics_kit::names::Service;
 use quics_stack::harness::process;
 use rustix::process::Signal;
 
-use super::{begin, closed, get};
+use super::{begin, closed, get, in_a_second};
 use crate::support::{Pair, has, until, write_random};
 
 /// A slow download to a file.
@@ -72,9 +72,7 @@ fn what_is_taken_back_ends_at_once_and_what_has_run_out_ends_well() {
     let id = pair.links().into_iter().find(|link| link["label"] == "short").unwrap()["id"].as_str().unwrap().to_owned();
     let to = pair.stack.path().join("expired.bin");
     let mut running = slow(&format!("{link}/get"), &to);
-    let end = Command::new("date").args(["-d", "+1 second", "+%Y-%m-%d %H:%M:%S"]).output().unwrap();
-    let end = String::from_utf8(end.stdout).unwrap();
-    pair.left.quics(["share", "edit", &id, "--expires", end.trim()]).unwrap();
+    pair.left.quics(["share", "edit", &id, "--expires", &in_a_second()]).unwrap();
     until("the link to run out", || get(&link).timeless() == closed(&link));
     assert!(running.try_wait().unwrap().is_none(), "it was in the middle when the link ran out");
     assert!(running.wait().unwrap().success(), "a download that has begun ends well");

@@ -7,11 +7,14 @@ use serde_json::Value;
 
 use crate::support::{Pair, until};
 
+mod browser;
 mod file;
 mod folder;
+mod hostile;
 mod life;
 mod limit;
 mod password;
+mod raw;
 mod refusals;
 mod tls;
 
@@ -108,6 +111,12 @@ fn closed(link: &str) -> Answer {
     let answer = get(&beside(link, "/s/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"));
     assert_eq!(answer.status, 404);
     answer.timeless()
+}
+
+/// The time of day in a second, as people write it.
+fn in_a_second() -> String {
+    let output = Command::new("date").args(["-d", "+1 second", "+%Y-%m-%d %H:%M:%S"]).output().expect("date runs");
+    String::from_utf8(output.stdout).expect("a time is text").trim().to_owned()
 }
 
 /// Waits until a page has these words, and gives it.
