@@ -14,15 +14,16 @@ use quics_types::{Digest, Mtime, Name, WallTime};
 
 use crate::db::keys;
 use crate::db::records::{Download, DownloadEnd, Frozen, Grant, Kind, Member, Shows};
-use crate::desk::{Desk, End, File, Item, ItemKind, Key, Link, Opened, ReadFailure, Refusal, Sums, Token, Visitor};
+use crate::desk::{
+    AGAIN, Begun, Desk, End, Ended, Fetch, File, Item, ItemKind, Key, Link, Opened, ReadFailure, Refusal, Sums, Token,
+    Visitor,
+};
 use crate::making::relative;
 use crate::service::Service;
 use crate::store::{self, GRACE, Known, State};
 use crate::upstream::{Found, Subject};
 use crate::{Error, policy, reading, sums, token};
 
-/// After so many seconds a service that is away may be back.
-const AGAIN: u64 = 5;
 /// Members that are told at once while a folder is walked through.
 const STEP: usize = 1024;
 
@@ -37,30 +38,31 @@ impl Clerk {
         Self { service }
     }
 
-    /// The link that a key is for, if it lets anybody in; and whether the key is that of a download that was begun.
-    async fn look(&self, key: &Key) -> Result<(Known, bool), Refusal> {
-        let (hash, begun) = match key {
+    /// The link that a key is for, if it lets anybody in; and what was begun, if the key is that of a download.
+    async fn look(&self, key: &Key) -> Result<(Known, Option<Begun>), Refusal> {
+        let (hash, granted) = match key {
             Key::Link { token, .. } => (token::hash(token), false),
             Key::Grant(token) => (token::hash(token), true),
         };
         let found = self.service.blocking(move |service| {
             let (reads, now) = (service.reads(), service.now());
-            if !begun {
-                return Ok(store::by_token(reads, &hash)?.filter(|known| known.state(now) == State::Open));
+            if !granted {
+                let open = store::by_token(reads, &hash)?.filter(|known| known.state(now) == State::Open);
+                return Ok(open.map(|known| (known, None)));
             }
             let grant = get::<Grant>(reads, &keys::grant(&hash))?.map(|kept| kept.record);
             let Some(grant) = grant.filter(|grant| grant.until > now) else { return Ok(None) };
             let id = grant.link[..].try_into().map(Link).map_err(|_| Error::damaged(&keys::grant(&hash)))?;
             // What was begun ends well, whatever has run out since; what was taken back does not.
             let stands = |known: &Known| !matches!(known.state(now), State::Revoked | State::Making);
-            Ok(store::known(reads, grant.root, id)?.filter(stands))
+            let begun = Begun { what: if grant.archive { Fetch::Zip } else { Fetch::File }, path: grant.path };
+            Ok(store::known(reads, grant.root, id)?.filter(stands).map(|known| (known, Some(begun))))
         });
-        let known = found.await.map_err(failed)?.ok_or(Refusal::Closed)?;
-        Ok((known, begun))
+        found.await.map_err(failed)?.ok_or(Refusal::Closed)
     }
 
     /// As [`Self::look`], for who has given the password, if there is one.
-    async fn admitted(&self, key: &Key) -> Result<(Known, bool), Refusal> {
+    async fn admitted(&self, key: &Key) -> Result<(Known, Option<Begun>), Refusal> {
         let (known, begun) = self.look(key).await?;
         if let (Key::Link { session, .. }, Some(_)) = (key, &known.link.password) {
             let (revision, now) = (known.link.password_revision, self.service.now());
@@ -192,11 +194,11 @@ impl Desk for Clerk {
         Ok(self.service.sessions.make(known.id, known.link.password_revision, self.service.now()))
     }
 
-    async fn begin(&self, key: &Key, visitor: Visitor) -> Result<Token, Refusal> {
+    async fn begin(&self, key: &Key, begun: Begun, visitor: Visitor) -> Result<Token, Refusal> {
         let (known, _) = self.admitted(key).await?;
         // What cannot be fetched is not counted.
         self.top(&known).await?;
-        self.service.upstream.contents().await.map_err(failed)?;
+        self.reach().await?;
         let granted = token::draw();
         let (hash, id) = (token::hash(&granted), known.id);
         let address = visitor.address.to_string();
@@ -205,7 +207,8 @@ impl Desk for Clerk {
             let known = store::by_id(reads, id)?.filter(|known| known.state(now) == State::Open);
             let Some(mut known) = known else { return Ok(false) };
             let until = WallTime(now.0.saturating_add(GRACE));
-            let grant = Grant { root: known.root, link: Bytes::copy_from_slice(&id.0), until };
+            let (root, link, archive) = (known.root, Bytes::copy_from_slice(&id.0), begun.what == Fetch::Zip);
+            let grant = Grant { root, link, until, archive, path: begun.path.clone() };
             put(batch, keys::grant(&hash), &grant, 0);
             if known.link.limit.is_some() {
                 known.usage.downloads += 1;
@@ -213,12 +216,16 @@ impl Desk for Clerk {
             known.usage.last = Some(now);
             let keeps = policy::of(reads, known.root)?.keep_addresses;
             let address = if keeps { address.clone() } else { String::new() };
-            let line = Download { at: now, path: Bytes::new(), bytes: 0, end: DownloadEnd::Begun, address };
+            let line = Download { at: now, path: begun.path.clone(), bytes: 0, end: DownloadEnd::Begun, address };
             store::log(batch, id, &mut known.usage, &line);
             store::set_usage(reads, batch, id, &known.usage)?;
             Ok(true)
         };
         if self.service.change(begin).await.map_err(failed)? { Ok(granted) } else { Err(Refusal::Closed) }
+    }
+
+    async fn reach(&self) -> Result<(), Refusal> {
+        self.service.upstream.contents().await.map(drop).map_err(failed)
     }
 
     async fn find(&self, opened: &Opened, path: &[Name]) -> Result<Item, Refusal> {
@@ -262,9 +269,9 @@ impl Desk for Clerk {
                     let full = keys::member_path(&key).ok_or_else(|| Error::damaged(&key))?;
                     let rest = relative(&path, &full).ok_or_else(|| Error::damaged(&key))?;
                     if let Some(at) = rest.iter().position(|byte| *byte == b'/') {
-                        // Deeper: on to what is behind everything in that folder ("0" is what follows "/").
+                        // Deeper: on to what is behind everything in that folder.
                         let cut = full.len() - rest.len() + at;
-                        next = keys::member(id, &[&full[..cut], b"0"].concat());
+                        next = keys::behind_members(id, &full[..cut]);
                         break;
                     }
                     let member = quics_records::decode::<Member>(&key, stored)?.record;
@@ -350,10 +357,12 @@ impl Desk for Clerk {
         stream::once(opened).flatten()
     }
 
-    fn note(&self, opened: &Opened, path: &[Name], visitor: Visitor, bytes: u64, end: End) {
+    fn note(&self, opened: &Opened, path: &[Name], visitor: Visitor, ended: Ended) {
+        let Ended { first, bytes, end } = ended;
         let (service, id) = (self.service.clone(), opened.link);
         let (path, address) = (below(&Bytes::new(), path), visitor.address.to_string());
-        let limited = opened.left.is_some();
+        // With a limit they were counted when they began.
+        let counts = first && opened.left.is_none();
         let noting = async move {
             let note = move |service: &Service, reads: quics_records::Reads<'_>, batch: &mut quics_meta::Batch| {
                 let Some(mut known) = store::by_id(reads, id)? else { return Ok(()) };
@@ -367,7 +376,7 @@ impl Desk for Clerk {
                     End::Slow => DownloadEnd::Slow,
                 };
                 let line = Download { at: service.now(), path: path.clone(), bytes, end, address };
-                known.usage.downloads += u64::from(!limited);
+                known.usage.downloads += u64::from(counts);
                 known.usage.bytes = known.usage.bytes.saturating_add(bytes);
                 known.usage.last = Some(line.at);
                 store::log(batch, id, &mut known.usage, &line);

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum as _;
+use quics_quic::Network;
 
 use crate::db::records::Sharers;
 use crate::policy::ServerPolicy;
-use crate::public::Network;
+use crate::public::Limits;
 use crate::public::certificate::Files;
 
 /// The configuration: what all services have, and this one's own.
@@ -49,6 +50,15 @@ pub struct Links {
     /// Address or network of a proxy that says in X-Forwarded-For from where a request came; may be given several times
     #[arg(long, env = "QUICS_TRUSTED_PROXY", value_name = "IP[/BITS]", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
+    /// Downloads that run at a time in all (1024)
+    #[arg(long, env = "QUICS_DOWNLOADS", value_name = "NUMBER", value_parser = count())]
+    downloads: Option<usize>,
+    /// Downloads of one link that run at a time (256)
+    #[arg(long, env = "QUICS_DOWNLOADS_PER_LINK", value_name = "NUMBER", value_parser = count())]
+    downloads_per_link: Option<usize>,
+    /// Downloads to one address that run at a time (256)
+    #[arg(long, env = "QUICS_DOWNLOADS_PER_ADDRESS", value_name = "NUMBER", value_parser = count())]
+    downloads_per_address: Option<usize>,
     /// Who may make links
     #[arg(long, env = "QUICS_SHARERS", value_enum, default_value_t)]
     sharers: Sharers,
@@ -58,6 +68,10 @@ pub struct Links {
     /// Links need a password
     #[arg(long, env = "QUICS_LINK_PASSWORDS")]
     link_passwords: bool,
+}
+
+fn count() -> impl clap::builder::TypedValueParser<Value = usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..)
 }
 
 fn url(text: &str) -> Result<String, &'static str> {
@@ -87,6 +101,15 @@ impl Links {
         }
         for proxy in &self.trusted_proxy {
             option("--trusted-proxy", proxy.to_string().into());
+        }
+        for (name, number) in [
+            ("--downloads", self.downloads),
+            ("--downloads-per-link", self.downloads_per_link),
+            ("--downloads-per-address", self.downloads_per_address),
+        ] {
+            if let Some(number) = number {
+                option(name, number.to_string().into());
+            }
         }
         if let Some(value) = self.sharers.to_possible_value() {
             option("--sharers", value.get_name().into());
@@ -130,6 +153,27 @@ impl Links {
     pub(crate) fn certificate(&self) -> Option<Files> {
         let (certificate, key) = self.certificate.clone().zip(self.key.clone())?;
         Some(Files { certificate, key })
+    }
+
+    /// The port at which those outside reach what is served at `bound`.
+    pub(crate) fn outer_port(&self, bound: SocketAddr) -> u16 {
+        let Some(url) = &self.public_url else { return bound.port() };
+        let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+        let host = rest.split('/').next().unwrap_or_default();
+        // The colons of an address of IPv6 stand in brackets.
+        let port =
+            host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).and_then(|(_, port)| port.parse().ok());
+        port.unwrap_or(if scheme == "http" { 80 } else { 443 })
+    }
+
+    /// Downloads at a time.
+    pub(crate) fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            all: self.downloads.unwrap_or(usual.all),
+            per_link: self.downloads_per_link.unwrap_or(usual.per_link),
+            per_address: self.downloads_per_address.unwrap_or(usual.per_address),
+        }
     }
 
     /// The proxies that are believed.
@@ -184,6 +228,12 @@ mod tests {
             "b.pem",
             "--trusted-proxy",
             "10.0.0.0/8,::1",
+            "--downloads",
+            "9",
+            "--downloads-per-link",
+            "8",
+            "--downloads-per-address",
+            "7",
             "--sharers",
             "writers",
             "--longest-link",
@@ -195,9 +245,22 @@ mod tests {
         let links = Line::try_parse_from(said).unwrap().links;
         let again = Line::try_parse_from([OsString::new()].into_iter().chain(links.arguments())).unwrap().links;
         assert_eq!(format!("{links:?}"), format!("{again:?}"));
+        assert_eq!(links.limits(), Limits { all: 9, per_link: 8, per_address: 7 });
+        assert!(Line::try_parse_from(["", "--downloads", "0"]).is_err());
         let refused = Line::try_parse_from(["", "--certificate", "a.pem"]).unwrap_err();
         assert!(refused.to_string().contains("--key"), "{refused}");
         assert!(Line::try_parse_from(["", "--public-url", "files.example.org"]).is_err());
+    }
+
+    #[test]
+    fn the_port_outside_is_that_of_the_address_of_links() {
+        let bound = "0.0.0.0:6120".parse().unwrap();
+        let port =
+            |url: Option<&str>| Links { public_url: url.map(str::to_owned), ..Links::default() }.outer_port(bound);
+        assert_eq!(port(None), 6120);
+        assert_eq!(port(Some("https://files.example.org")), 443);
+        assert_eq!(port(Some("https://files.example.org:8443/below")), 8443);
+        assert_eq!([port(Some("https://[2001:db8::1]")), port(Some("http://[::1]:81"))], [443, 81]);
     }
 
     #[test]

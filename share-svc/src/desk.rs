@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -13,11 +14,16 @@ use quics_kit::secret::Secret;
 use quics_types::{Digest, Mtime, Name, WallTime};
 use tokio_util::sync::CancellationToken;
 
+/// After so many seconds a service that is away may be back.
+pub(crate) const AGAIN: u64 = 5;
+
 /// Who comes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Visitor {
     /// From where; behind a trusted proxy, what the proxy says.
     pub(crate) address: IpAddr,
+    /// Whether a trusted proxy says that it came there over TLS.
+    pub(crate) over_tls: bool,
 }
 
 /// What opens a link, or a download that was begun: 32 random bytes. It has no form that can be logged.
@@ -31,6 +37,22 @@ pub(crate) enum Key {
     Link { token: Token, session: Option<String> },
     /// The token of a download that was begun ([`Desk::begin`]); it opens what that was begun for, for a day.
     Grant(Token),
+}
+
+/// In which form something is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    File,
+    /// A folder, as one archive.
+    Zip,
+}
+
+/// A download that was begun: what of the link, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) what: Fetch,
+    /// Names with slashes between them; empty for what the link shows.
+    pub(crate) path: Bytes,
 }
 
 /// Why somebody is not let in. The text of none of them says which link it is.
@@ -51,6 +73,8 @@ pub(crate) enum Refusal {
     NotBegun,
     /// A service that has to be asked is away; again after so many seconds. Nothing was counted.
     Away { seconds: u64 },
+    /// What was asked for is damaged or lost in the store; that was reported.
+    Damaged,
     /// Something failed here; the log has it under this id.
     Failed { id: u64 },
 }
@@ -69,10 +93,10 @@ pub(crate) struct Opened {
     pub(crate) expires: Option<WallTime>,
     /// Downloads that are left, if it has a limit: downloads have to be begun then.
     pub(crate) left: Option<u32>,
-    /// Whether the key is that of a download that was begun: contents may be read.
-    pub(crate) begun: bool,
+    /// What was begun, if the key is that of a download: that may be read, and nothing else of a link with a limit.
+    pub(crate) begun: Option<Begun>,
     /// Ends when the link is revoked: whatever goes out is cut then.
-    pub(crate) revoked: CancellationToken,
+    pub(crate) revoked: Arc<CancellationToken>,
 }
 
 /// The desk's own name for a link that is open, good for as long as the service runs.
@@ -126,6 +150,24 @@ pub(crate) enum ReadFailure {
     Away,
 }
 
+impl From<ReadFailure> for Refusal {
+    fn from(failure: ReadFailure) -> Self {
+        match failure {
+            ReadFailure::Damaged => Refusal::Damaged,
+            ReadFailure::Away => Refusal::Away { seconds: AGAIN },
+        }
+    }
+}
+
+/// A download that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Whether it began where what is fetched begins, and so continues no other one.
+    pub(crate) first: bool,
+    pub(crate) bytes: u64,
+    pub(crate) end: End,
+}
+
 /// How a download ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -153,7 +195,13 @@ pub(crate) trait Desk: Send + Sync + 'static {
 
     /// Counts a download of a limited link, durably, and answers with a grant: an address of its own for a day. Of two at once
     /// for the last one exactly one gets it.
-    fn begin(&self, key: &Key, visitor: Visitor) -> impl Future<Output = Result<Token, Refusal>> + Send;
+    fn begin(&self, key: &Key, begun: Begun, visitor: Visitor) -> impl Future<Output = Result<Token, Refusal>> + Send;
+
+    /// Whether contents can be had now.
+    ///
+    /// # Errors
+    /// [`Refusal::Away`].
+    fn reach(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// What is at a path in an opened folder; an empty path is what the link shows.
     fn find(&self, opened: &Opened, path: &[Name]) -> impl Future<Output = Result<Item, Refusal>> + Send;
@@ -182,5 +230,5 @@ pub(crate) trait Desk: Send + Sync + 'static {
     ) -> impl Stream<Item = Result<Bytes, ReadFailure>> + Send + 'static;
 
     /// Writes a download into the link's log.
-    fn note(&self, opened: &Opened, path: &[Name], visitor: Visitor, bytes: u64, end: End);
+    fn note(&self, opened: &Opened, path: &[Name], visitor: Visitor, ended: Ended);
 }

@@ -132,7 +132,7 @@ impl ShareService for Grpc {
         &self,
         request: Request<share::UpdateLinkRequest>,
     ) -> Result<Response<share::UpdateLinkResponse>, Status> {
-        let (_, known) = self.link(&request, &request.get_ref().link_id).await?;
+        let (device, known) = self.link(&request, &request.get_ref().link_id).await?;
         let request = request.into_inner();
         let expiry = encode::expiry(request.expiry).map_err(refuse)?;
         if let Some(label) = &request.label {
@@ -154,6 +154,8 @@ impl ShareService for Grpc {
                 return Err(Error::Unfit("the link was taken back: make a new one".to_owned()));
             }
             let rules = Rules::of(service.policy, &policy::of(reads, known.root)?);
+            // Who may not make a link any more does not make one last longer either, nor open it wider.
+            rules.may_share(service.guard(Caller::Device(device)).role(known.root)?)?;
             if expiry.is_some() {
                 known.link.expires = rules.expiry(expiry, service.now())?;
             }

@@ -17,6 +17,7 @@ pub(crate) mod certificate;
 mod conditions;
 mod flow;
 mod names;
+mod order;
 mod page;
 mod visitor;
 mod zip;
@@ -28,7 +29,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, LAST_MODIFIED,
     LOCATION, SET_COOKIE,
@@ -36,23 +37,26 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use quics_kit::secret::Secret;
+use quics_quic::Network;
 use quics_types::Name;
 use tokio::time::{Instant, sleep_until};
 use tonic::service::Routes;
 
-use self::address::{Address, Fetch, What};
+use self::address::{Address, What};
 use self::answer::{page, plain, refuse};
 use self::conditions::Wanted;
 use self::flow::Flows;
 use self::names::{Preview, disposition, media};
-use self::page::Sort;
+use self::order::Order;
 use self::visitor::Visits;
-use crate::desk::{Desk, End, File, Item, ItemKind, Key, Opened, Refusal, Token, Visitor};
+use crate::desk::{Begun, Desk, End, Ended, Fetch, File, Item, ItemKind, Key, Opened, Refusal, Token, Visitor};
 
-pub(crate) use self::visitor::Network;
+pub(crate) use self::flow::Limits;
 
 /// Where the style sheet is; another one gets another address.
-const STYLE: &str = "/style-1.css";
+const STYLE: &str = "/style-2.css";
+/// Who takes no more than so many bytes of a longer file has looked at it, and not downloaded it.
+const LOOKED: u64 = 64 << 10;
 /// Bytes of a form.
 const FORM: usize = 16 << 10;
 /// When an answer leaves that says that nothing is here, counted from its request: far later than it is known, so that a link
@@ -70,11 +74,23 @@ struct Public<D> {
     secure: bool,
 }
 
-/// What is served to strangers. `port` is the one at which HTTP/3 is spoken, if it is; `proxies` are believed to say from where
-/// a request came.
-pub(crate) fn routes<D: Desk>(desk: Arc<D>, port: Option<u16>, secure: bool, proxies: Vec<Network>) -> Routes {
+/// How strangers are served.
+pub(crate) struct Serving {
+    /// The port at which those outside reach HTTP/3, if it is spoken.
+    pub(crate) port: Option<u16>,
+    /// Whether browsers come by TLS, whatever a proxy says of a request.
+    pub(crate) secure: bool,
+    /// Who is believed to say from where a request came, and how.
+    pub(crate) proxies: Vec<Network>,
+    /// Downloads at a time.
+    pub(crate) limits: Limits,
+}
+
+/// What is served to strangers.
+pub(crate) fn routes<D: Desk>(desk: Arc<D>, serving: Serving) -> Routes {
+    let Serving { port, secure, proxies, limits } = serving;
     let alt_svc = port.map(|port| format!("h3=\":{port}\"; ma=86400"));
-    let public = Public { desk, flows: Flows::default(), visits: Visits::new(proxies), alt_svc, secure };
+    let public = Public { desk, flows: Flows::new(limits), visits: Visits::new(proxies), alt_svc, secure };
     Routes::from(router(Arc::new(public)))
 }
 
@@ -165,7 +181,7 @@ impl<D: Desk> Public<D> {
         let text = match &item.kind {
             ItemKind::Folder => {
                 let items = self.desk.list(&opened, path).await?;
-                page::folder(&opened, base, path, &item, items, Sort::of(query))
+                page::folder(&opened, base, path, &item, items, Order::of(query))
             }
             ItemKind::File(file) => {
                 let sums = self.desk.sums(&opened, file).await;
@@ -203,7 +219,7 @@ impl<D: Desk> Public<D> {
         let item = self.desk.find(&opened, path).await?;
         let ItemKind::File(file) = &item.kind else { return Err(Refusal::Gone) };
         let shown = media(&item.name).1.filter(|_| opened.left.is_none()).ok_or(Refusal::Gone)?;
-        let mut response = self.file(visitor, &opened, path, &item, file, headers, head);
+        let mut response = self.file(visitor, &opened, None, &item, file, headers, head).await?;
         answer::set(&mut response, CONTENT_DISPOSITION, &disposition("inline", &item.name));
         if shown.is_sandboxed() {
             answer::sandbox(&mut response);
@@ -236,29 +252,37 @@ impl<D: Desk> Public<D> {
         head: bool,
     ) -> Result<Response, Refusal> {
         let opened = self.desk.open(key, visitor).await?;
-        if opened.left.is_some() && !opened.begun {
-            return Err(Refusal::NotBegun);
+        match &opened.begun {
+            None if opened.left.is_some() => return Err(Refusal::NotBegun),
+            // What was begun is good for itself, and opens nothing else of the link.
+            Some(begun) if *begun != download(what, path) => return Err(Refusal::Closed),
+            _ => {}
         }
         let item = self.desk.find(&opened, path).await?;
         match (what, &item.kind) {
-            (Fetch::File, ItemKind::File(file)) => Ok(self.file(visitor, &opened, path, &item, file, headers, head)),
+            (Fetch::File, ItemKind::File(file)) => {
+                self.file(visitor, &opened, Some(path), &item, file, headers, head).await
+            }
             (Fetch::Zip, ItemKind::Folder) => self.zip(visitor, &opened, path, &item, head).await,
             _ => Err(Refusal::Gone),
         }
     }
 
-    /// A file's bytes, as the conditions want them.
+    /// A file's bytes, as the conditions want them. Noted as a download of `noted`, if it is one.
+    ///
+    /// # Errors
+    /// Where the first of the bytes cannot be had: nothing has been said yet.
     #[expect(clippy::too_many_arguments, reason = "a request in its parts")]
-    fn file(
+    async fn file(
         &self,
         visitor: Visitor,
         opened: &Opened,
-        path: &[Name],
+        noted: Option<&[Name]>,
         item: &Item,
         file: &File,
         headers: &HeaderMap,
         head: bool,
-    ) -> Response {
+    ) -> Result<Response, Refusal> {
         let tag = format!("\"{}\"", file.content);
         let wanted = conditions::wanted(headers, &tag, file.size);
         let (status, range) = match wanted {
@@ -276,10 +300,10 @@ impl<D: Desk> Public<D> {
             answer::set(&mut response, LAST_MODIFIED, &changed);
         }
         match status {
-            StatusCode::NOT_MODIFIED | StatusCode::PRECONDITION_FAILED => return response,
+            StatusCode::NOT_MODIFIED | StatusCode::PRECONDITION_FAILED => return Ok(response),
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 answer::set(&mut response, CONTENT_RANGE, &format!("bytes */{}", file.size));
-                return response;
+                return Ok(response);
             }
             _ => {}
         }
@@ -291,12 +315,17 @@ impl<D: Desk> Public<D> {
         answer::set(&mut response, CONTENT_DISPOSITION, &disposition("attachment", &item.name));
         answer::set(&mut response, CONTENT_LENGTH, &(range.end - range.start).to_string());
         if head {
-            return response;
+            return Ok(response);
         }
-        let Some(counted) = self.flows.begin(opened.link, visitor.address) else { return answer::busy() };
-        let pieces = self.desk.read(opened, file, range);
-        *response.body_mut() = Body::new(flow::body(opened, counted, pieces, self.noting(opened, path, visitor)));
-        response
+        let Some(counted) = self.flows.begin(opened.link, visitor.address) else { return Ok(answer::busy()) };
+        let first = range.start == 0 && (range.end == file.size || range.end > LOOKED);
+        let mut pieces = Box::pin(self.desk.read(opened, file, range));
+        let begun = pieces.next().await.transpose()?;
+        let pieces = stream::iter(begun.map(Ok)).chain(pieces);
+        let noting = noted.map(|path| self.noting(opened, path, visitor, first));
+        let ended = move |bytes, end| noting.into_iter().for_each(|noting| noting(bytes, end));
+        *response.body_mut() = Body::new(flow::body(opened, counted, pieces, ended));
+        Ok(response)
     }
 
     async fn zip(
@@ -307,6 +336,7 @@ impl<D: Desk> Public<D> {
         item: &Item,
         head: bool,
     ) -> Result<Response, Refusal> {
+        self.desk.reach().await?;
         let length = zip::length(&*self.desk, opened, path).await?;
         let mut response = Response::new(Body::empty());
         let name = if item.name.is_empty() { b"shared" } else { &item.name[..] };
@@ -320,13 +350,19 @@ impl<D: Desk> Public<D> {
         }
         let Some(counted) = self.flows.begin(opened.link, visitor.address) else { return Ok(answer::busy()) };
         let pieces = zip::pieces(self.desk.clone(), opened.clone(), path.to_vec());
-        *response.body_mut() = Body::new(flow::body(opened, counted, pieces, self.noting(opened, path, visitor)));
+        *response.body_mut() = Body::new(flow::body(opened, counted, pieces, self.noting(opened, path, visitor, true)));
         Ok(response)
     }
 
-    fn noting(&self, opened: &Opened, path: &[Name], visitor: Visitor) -> impl FnOnce(u64, End) + Send + 'static {
+    fn noting(
+        &self,
+        opened: &Opened,
+        path: &[Name],
+        visitor: Visitor,
+        first: bool,
+    ) -> impl FnOnce(u64, End) + Send + 'static {
         let (desk, opened, path) = (self.desk.clone(), opened.clone(), path.to_vec());
-        move |bytes, end| desk.note(&opened, &path, visitor, bytes, end)
+        move |bytes, end| desk.note(&opened, &path, visitor, Ended { first, bytes, end })
     }
 
     /// Takes a password.
@@ -337,7 +373,7 @@ impl<D: Desk> Public<D> {
         match self.desk.unlock(&token, &Secret::from(password), visitor).await {
             Ok(session) => {
                 let mut response = see(&base);
-                let secure = if self.secure { "; Secure" } else { "" };
+                let secure = if self.secure || visitor.over_tls { "; Secure" } else { "" };
                 let cookie = format!("quics={session}; Path={base}; HttpOnly; SameSite=Lax; Max-Age=43200{secure}");
                 answer::set(&mut response, SET_COOKIE, &cookie);
                 response
@@ -359,7 +395,7 @@ impl<D: Desk> Public<D> {
                 (Fetch::File, ItemKind::File(_)) | (Fetch::Zip, ItemKind::Folder) => {}
                 _ => return Err(Refusal::Gone),
             }
-            self.desk.begin(&key, visitor).await
+            self.desk.begin(&key, download(what, path), visitor).await
         };
         match begun.await {
             Ok(grant) => {
@@ -370,6 +406,12 @@ impl<D: Desk> Public<D> {
             Err(refusal) => refuse(refusal),
         }
     }
+}
+
+/// What is begun, or was.
+fn download(what: Fetch, path: &[Name]) -> Begun {
+    let names: Vec<&[u8]> = path.iter().map(Name::as_bytes).collect();
+    Begun { what, path: names.join(&b"/"[..]).into() }
 }
 
 /// Leads somewhere else, by GET.

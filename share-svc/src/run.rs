@@ -94,7 +94,7 @@ enum Outside {
 impl Outside {
     fn bind(config: &Config, now: SystemTime) -> Result<Self, RunError> {
         let mut limits = Limits::default();
-        limits.per_address = PER_ADDRESS;
+        (limits.per_address, limits.trusted) = (PER_ADDRESS, config.links.proxies());
         let address = config.public_address();
         let Some(files) = config.links.certificate() else {
             let server = PlainServer::bind(limits, address)?;
@@ -127,16 +127,21 @@ impl Outside {
         shutdown: CancellationToken,
     ) {
         let desk = Arc::new(Clerk::new(service.clone()));
-        let secure = service.url_base.starts_with("https:");
+        let mut serving = public::Serving {
+            port: None,
+            secure: service.url_base.starts_with("https:"),
+            proxies: config.links.proxies(),
+            limits: config.links.limits(),
+        };
         match self {
             Outside::Plain(server) => {
-                let routes = public::routes(desk, None, secure, config.links.proxies());
+                let routes = public::routes(desk, serving);
                 host.spawn("public", server.serve(routes, shutdown));
             }
             Outside::Tls(it) => {
                 let Tls { server, files, read, tls } = *it;
-                let port = server.local_addr().port();
-                let routes = public::routes(desk, Some(port), secure, config.links.proxies());
+                serving.port = Some(config.links.outer_port(server.local_addr()));
+                let routes = public::routes(desk, serving);
                 let following = certificate::follow(files, read, tls, move || clock.now(), shutdown.clone());
                 host.spawn("certificate", following);
                 host.spawn("public", server.serve(routes, shutdown));

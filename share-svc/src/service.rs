@@ -35,8 +35,8 @@ pub(crate) struct Service {
     /// Contents whose checksums are wanted.
     pub(crate) summing: crate::sums::Queue,
     pub(crate) shutdown: CancellationToken,
-    /// What ends when a link is revoked. Entries that nobody holds go when new ones come.
-    running: Mutex<HashMap<Link, CancellationToken>>,
+    /// What ends when a link is revoked. Entries that nobody holds go when there are many.
+    running: Mutex<HashMap<Link, Arc<CancellationToken>>>,
     /// Held from the look at what is there to the commit that changes it.
     writing: Mutex<()>,
     clock: Arc<dyn Clock>,
@@ -119,12 +119,11 @@ impl Service {
     }
 
     /// What ends when a link is revoked.
-    pub(crate) fn running(&self, link: Link) -> CancellationToken {
-        const MOST: usize = 65_536;
+    pub(crate) fn running(&self, link: Link) -> Arc<CancellationToken> {
+        const MANY: usize = 16_384;
         let mut running = self.running.lock();
-        if running.len() >= MOST {
-            // Whoever still holds one of them is cut by the look at the link that every piece begins with.
-            running.clear();
+        if running.len() >= MANY {
+            running.retain(|_, token| Arc::strong_count(token) > 1);
         }
         running.entry(link).or_default().clone()
     }

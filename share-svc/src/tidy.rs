@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use quics_meta::Batch;
 use quics_records::Reads;
+use quics_types::WallTime;
 
 use crate::Error;
 use crate::db::keys;
 use crate::db::records::{self, Grant};
 use crate::making;
 use crate::service::Service;
-use crate::store::{self, each};
+use crate::store::{self, State, each};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(3600);
@@ -31,9 +32,11 @@ pub(crate) async fn tidy(service: Arc<Service>) -> Result<(), Error> {
     }
     loop {
         let ended = |known: &store::Known, now: u64| {
-            let end = match (&known.link.revoked, known.link.expires) {
-                (Some(revoked), _) => Some(revoked.at),
-                (None, expires) => expires,
+            let end = match known.state(WallTime(now)) {
+                State::Revoked => known.link.revoked.as_ref().map(|revoked| revoked.at),
+                State::UsedUp => known.usage.last,
+                State::Expired => known.link.expires,
+                State::Open | State::Making => None,
             };
             end.is_some_and(|end| end.0.saturating_add(LISTED) < now)
         };

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 /// Whose attempts are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Who<S> {
-    /// All from one address; generous, because many may share one.
+    /// All from one address (of IPv6, one /64); generous, because many may share one.
     Address(IpAddr),
     /// At one secret, from anywhere.
     Secret(S),
@@ -37,6 +37,13 @@ const MAX_WHO: usize = 16_384;
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 impl<S> Who<S> {
+    fn counted(self) -> Self {
+        match self {
+            Who::Address(address) => Who::Address(quics_quic::neighbourhood(address)),
+            secret => secret,
+        }
+    }
+
     /// Failures without a delay, and the longest delay.
     fn limits(&self) -> (u32, Duration) {
         match self {
@@ -87,6 +94,7 @@ impl<S: Clone + Eq + Hash> Attempts<S> {
     /// [`Limited`] if one of them has to wait; then nothing is counted.
     pub fn begin(&self, who: Vec<Who<S>>) -> Result<Attempt<S>, Limited> {
         let now = self.clock.now();
+        let who: Vec<_> = who.into_iter().map(Who::counted).collect();
         let mut counts = self.counts.lock();
         for one in &who {
             let Some(count) = counts.get(one) else { continue };

@@ -33,6 +33,7 @@ mod congestion;
 mod driver;
 mod endpoint;
 mod error;
+mod network;
 mod peer;
 mod pin;
 mod server;
@@ -46,6 +47,7 @@ mod wire;
 
 pub use client::{Channel, ChannelConfig, Fallback, State, Timeouts};
 pub use error::Error;
+pub use network::{Network, neighbourhood};
 pub use peer::{Peer, Transport, certificate_end};
 pub use server::{Connections, Limits, PlainServer, Server, ServerConfig};
 pub use tls::{ClientAuth, Tls};

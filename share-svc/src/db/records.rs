@@ -91,7 +91,7 @@ pub(crate) struct Member {
 /// How often a link was used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Downloads: with a limit, those that were begun; without, those that ended.
+    /// Downloads: with a limit, those that were begun; without, those that came from the first byte on.
     pub(crate) downloads: u64,
     pub(crate) bytes: u64,
     pub(crate) last: Option<WallTime>,
@@ -105,6 +105,10 @@ pub(crate) struct Grant {
     pub(crate) root: RootId,
     pub(crate) link: Bytes,
     pub(crate) until: WallTime,
+    /// Whether it is of an archive.
+    pub(crate) archive: bool,
+    /// Of what in the link's folder; empty for what the link shows.
+    pub(crate) path: Bytes,
 }
 
 /// A line of a link's log.
@@ -177,7 +181,7 @@ choices!(DownloadEnd { Begun, Whole, Left, Revoked, Failed, Slow });
 choices!(Sharers { Readers, Writers, Owners, Nobody });
 fields!(Member { value, mode, changed });
 fields!(Usage { downloads, bytes, last, lines });
-fields!(Grant { root, link, until });
+fields!(Grant { root, link, until, archive, path });
 fields!(Download { at, path, bytes, end, address });
 fields!(Policy { revision, sharers, longest, password_required, keep_addresses, device_name, user_name, at });
 fields!(Sums { blake3, sha256 });
@@ -280,8 +284,9 @@ pub(crate) mod tests {
             &format!("0101{}ac02ed030202", "04".repeat(32)),
         );
         golden(Usage { downloads: 1, bytes: 300, last: Some(WallTime(7)), lines: 2 }, "0101ac02010702");
-        let grant = Grant { root: RootId::from_bytes([1; 16]), link: Bytes::from_static(&[2; 16]), until: WallTime(9) };
-        golden(grant, &format!("01{}10{}09", "01".repeat(16), "02".repeat(16)));
+        let (root, link) = (RootId::from_bytes([1; 16]), Bytes::from_static(&[2; 16]));
+        let grant = Grant { root, link, until: WallTime(9), archive: true, path: Bytes::from_static(b"d") };
+        golden(grant, &format!("01{}10{}09010164", "01".repeat(16), "02".repeat(16)));
         let (path, address) = (Bytes::from_static(b"a"), "::1".to_owned());
         golden(
             Download { at: WallTime(7), path, bytes: 3, end: DownloadEnd::Slow, address },

@@ -21,7 +21,7 @@ use data_encoding::BASE64URL_NOPAD;
 use percent_encoding::percent_decode;
 use quics_types::{Name, limits};
 
-use crate::desk::Token;
+use crate::desk::{Fetch, Token};
 
 /// What an address stands for.
 pub(super) enum Address {
@@ -39,13 +39,6 @@ pub(super) enum What {
     Raw(Vec<Name>),
     Password,
     Begin(Fetch, Vec<Name>),
-}
-
-/// In which form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fetch {
-    File,
-    Zip,
 }
 
 impl Fetch {

@@ -123,6 +123,10 @@ pub(super) fn refuse(refusal: Refusal) -> Response {
             let said = "The server is busy with itself: try again in a moment. Nothing was counted.".to_owned();
             (StatusCode::SERVICE_UNAVAILABLE, "In a moment", said, Some(seconds))
         }
+        Refusal::Damaged => {
+            let said = "What was asked for cannot be read on the server: whoever runs it was told.".to_owned();
+            (StatusCode::INTERNAL_SERVER_ERROR, "Damaged", said, None)
+        }
         Refusal::Failed { id } => {
             let said = format!("Something failed here. Whoever runs this server finds it in the log under {id:016x}.");
             (StatusCode::INTERNAL_SERVER_ERROR, "Failed", said, None)

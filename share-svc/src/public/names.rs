@@ -113,6 +113,9 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Bytes of a name that every system can have.
+const LONGEST: usize = 255;
+
 /// A member's name in an archive that every system can unpack: Windows' rules are the strictest.
 pub(super) fn portable(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
@@ -133,7 +136,15 @@ pub(super) fn portable(name: &[u8]) -> String {
     if device {
         out.insert(0, '_');
     }
-    out
+    joined(&out, "")
+}
+
+/// A name with something put before its extension, its stem cut so that the whole is not too long.
+fn joined(name: &str, put: &str) -> String {
+    let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= LONGEST / 2);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let room = LONGEST.saturating_sub(put.len() + extension.len());
+    format!("{}{put}{extension}", &stem[..stem.floor_char_boundary(room)])
 }
 
 /// The same name with a number, before its extension: `a (2).txt`.
@@ -141,10 +152,7 @@ pub(super) fn numbered(name: &str, number: u32) -> Cow<'_, str> {
     if number < 2 {
         return Cow::Borrowed(name);
     }
-    match name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) {
-        Some((stem, extension)) => Cow::Owned(format!("{stem} ({number}).{extension}")),
-        None => Cow::Owned(format!("{name} ({number})")),
-    }
+    Cow::Owned(joined(name, &format!(" ({number})")))
 }
 
 #[cfg(test)]
@@ -187,6 +195,10 @@ mod tests {
         }
         assert_eq!(numbered("a.txt", 2), "a (2).txt");
         assert_eq!(numbered(".profile", 3), ".profile (3)");
+        let long = "ü".repeat(126) + ".txt";
+        assert_eq!(numbered(&long, 2), "ü".repeat(123) + " (2).txt", "255 bytes at most");
+        assert!(portable(&[0xff; 255]).len() <= LONGEST);
+        assert_eq!(numbered(&"x".repeat(255), 10), "x".repeat(250) + " (10)");
     }
 
     #[test]

@@ -4,31 +4,16 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use quics_types::{Mtime, Name};
 
-use super::address::{Fetch, join};
+use super::address::join;
 use super::names::{Preview, media, shown, size};
-use crate::desk::{File, Item, ItemKind, Opened, Sums};
+use super::order::{Order, Sort};
+use super::zip;
+use crate::desk::{Fetch, File, Item, ItemKind, Opened, Sums};
 
 /// Bytes of a text that its page shows.
 pub(super) const TEXT: u64 = 64 << 10;
-
-/// By what a folder is sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sort {
-    Name,
-    Size,
-    Date,
-}
-
-impl Sort {
-    /// What the query says, by name otherwise.
-    pub(super) fn of(query: Option<&str>) -> Self {
-        match query {
-            Some("sort=size") => Sort::Size,
-            Some("sort=date") => Sort::Date,
-            _ => Sort::Name,
-        }
-    }
-}
+/// Entries of a folder on one page.
+const ROWS: usize = 1000;
 
 fn frame(title: &str, body: &Markup) -> String {
     let page = html! {
@@ -164,9 +149,15 @@ pub(super) fn file(
             }
         }
         (preview(opened, base, path, item, text))
-        h2 { "Is it what was sent?" }
-        p { "After the download, compare what one of these prints with the checksum above:" }
-        pre { "sha256sum FILE" br; "b3sum FILE" br; "certutil -hashfile FILE SHA256   (Windows)" }
+        h2 { "Check the download" }
+        p { "What one of these prints has to be the checksum above:" }
+        dl {
+            dt { "Linux" } dd { code { "sha256sum FILE" } }
+            dt { "macOS" } dd { code { "shasum -a 256 FILE" } }
+            dt { "Windows" } dd { code { "certutil -hashfile FILE SHA256" } }
+            dt { "BLAKE3" } dd { code { "b3sum FILE" } }
+        }
+        p class="soft" { "A download that was interrupted can be resumed: in the browser, or by curl -C - or wget -c." }
     };
     frame(&name, &body)
 }
@@ -183,6 +174,9 @@ fn preview(opened: &Opened, base: &str, path: &[Name], item: &Item, text: Option
                 Some(Preview::Text) => @if let Some(text) = text {
                     h2 { "Preview" }
                     pre tabindex="0" aria-label=(format!("Text of {name}")) { (text) }
+                    @if matches!(&item.kind, ItemKind::File(file) if file.size > TEXT) {
+                        p class="soft" { "Only the beginning is shown." }
+                    }
                 },
                 None => {}
             }
@@ -197,23 +191,22 @@ pub(super) fn folder(
     path: &[Name],
     item: &Item,
     mut items: Vec<Item>,
-    sort: Sort,
+    order: Order,
 ) -> String {
-    let bytes = |item: &Item| if let ItemKind::File(file) = &item.kind { file.size } else { 0 };
-    let is_file = |item: &Item| item.kind != ItemKind::Folder;
-    match sort {
-        Sort::Name => items.sort_by(|a, b| (is_file(a), &a.name).cmp(&(is_file(b), &b.name))),
-        Sort::Size => items.sort_by(|a, b| (bytes(b), &a.name).cmp(&(bytes(a), &b.name))),
-        Sort::Date => items.sort_by(|a, b| (b.changed, &a.name).cmp(&(a.changed, &b.name))),
-    }
+    let left_out = items.iter().any(|item| matches!(item.kind, ItemKind::Symlink | ItemKind::Unit));
+    let renamed = table_of_names(&items);
+    order.sort(&mut items);
     let here = if path.is_empty() { base.to_owned() } else { address(base, "f", path) };
-    let by = |text: &str, key: &str, this: Sort| {
+    let column = |text: &str, by: Sort, class: &str| {
+        let direction = (order.by == by).then_some(if order.reversed { by.other_way() } else { by.usual_way() });
         html! {
-            @if sort == this { (text) } @else { a href=(format!("{here}?sort={key}")) { (text) } }
+            th scope="col" class=(class) aria-sort=[direction] {
+                a href=(format!("{here}?{}", order.clicked(by))) { (text) }
+            }
         }
     };
-    let order = |this: Sort, order: &'static str| (sort == this).then_some(order);
-    let left_out = items.iter().filter(|item| matches!(item.kind, ItemKind::Symlink | ItemKind::Unit)).count();
+    let pages = items.len().div_ceil(ROWS);
+    let page = order.page.min(pages.saturating_sub(1));
     let name = title(item);
     let body = html! {
         (crumbs(opened, base, path))
@@ -224,21 +217,48 @@ pub(super) fn folder(
         @if items.is_empty() { p { "Nothing is in this folder." } } @else {
             table {
                 thead { tr {
-                    th scope="col" aria-sort=[order(Sort::Name, "ascending")] { (by("Name", "name", Sort::Name)) }
-                    th scope="col" class="number" aria-sort=[order(Sort::Size, "descending")] { (by("Size", "size", Sort::Size)) }
-                    th scope="col" class="number date" aria-sort=[order(Sort::Date, "descending")] { (by("Changed", "date", Sort::Date)) }
+                    (column("Name", Sort::Name, ""))
+                    (column("Size", Sort::Size, "number"))
+                    (column("Changed", Sort::Date, "number date"))
                 } }
                 tbody {
-                    @for item in &items { (row(base, path, item)) }
+                    @for item in items.iter().skip(page * ROWS).take(ROWS) { (row(base, path, item)) }
                 }
             }
         }
-        @if left_out > 0 {
+        @if pages > 1 {
+            nav aria-label="Pages" {
+                ul class="pages" {
+                    @if page > 0 { li { a rel="prev" href=(format!("{here}?{}", order.at(page - 1))) { "Previous" } } }
+                    li { "Page " (page + 1) " of " (pages) }
+                    @if page + 1 < pages { li { a rel="next" href=(format!("{here}?{}", order.at(page + 1))) { "Next" } } }
+                }
+            }
+        }
+        @if left_out {
             p class="soft" { "Links and packages are listed, and left out of downloads." }
         }
-        p class="soft" { "In the zip, names that Windows does not know are changed a little." }
+        (renamed)
     };
     frame(&name, &body)
+}
+
+/// What is called otherwise in the archive, since not every system can have it as it is.
+fn table_of_names(items: &[Item]) -> Markup {
+    let renamed = zip::renamed(items);
+    html! {
+        @if !renamed.is_empty() {
+            details {
+                summary { "Names that are others in the zip (" (renamed.len()) ")" }
+                dl {
+                    @for (item, given) in renamed.iter().take(ROWS) {
+                        dt { (bidi(&shown(&item.name))) } dd { (bidi(&shown(given.as_bytes()))) }
+                    }
+                }
+                @if renamed.len() > ROWS { p class="soft" { "And others." } }
+            }
+        }
+    }
 }
 
 fn row(base: &str, path: &[Name], item: &Item) -> Markup {

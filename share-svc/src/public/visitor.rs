@@ -1,52 +1,11 @@
 //! From where a request comes: from its connection, or, if that is a trusted proxy's, from where the proxy says.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use http::request::Parts;
-use quics_quic::Peer;
+use quics_quic::{Network, Peer};
 
 use crate::desk::Visitor;
-
-/// Addresses with the same first bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    fn holds(&self, address: IpAddr) -> bool {
-        let whole = |address: IpAddr| match address.to_canonical() {
-            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
-            IpAddr::V6(v6) => (u128::from(v6), 128),
-        };
-        let ((own, length), (other, kind)) = (whole(self.address), whole(address));
-        // A shift by all bits is none that the processor knows.
-        let shift = 128 - u32::from(self.bits);
-        length == kind && (self.bits == 0 || own >> shift == other >> shift)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.address, self.bits)
-    }
-}
-
-impl FromStr for Network {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NONE: &str = "this is no address, and no network like 10.0.0.0/8";
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.parse().map_err(|_| NONE)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| NONE)?;
-        if bits > most { Err(NONE) } else { Ok(Network { address, bits }) }
-    }
-}
 
 /// Finds out from where requests come.
 #[derive(Debug)]
@@ -66,12 +25,17 @@ impl Visits {
         // The last of the list was added by the proxy that is next to us, the one before by the one next to that.
         let said = request.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
         let mut said: Vec<&str> = said.flat_map(|list| list.split(',')).map(str::trim).collect();
+        // Only the proxy next to us can know how it was reached, and only what it added last is its own.
+        let proto =
+            request.headers.get_all("x-forwarded-proto").iter().next_back().and_then(|value| value.to_str().ok());
+        let proto = proto.and_then(|list| list.rsplit(',').next()).map(str::trim);
+        let over_tls = trusted(address) && proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
         while trusted(address)
             && let Some(before) = said.pop().and_then(|text| text.parse::<IpAddr>().ok())
         {
             address = before.to_canonical();
         }
-        Some(Visitor { address })
+        Some(Visitor { address, over_tls })
     }
 }
 
@@ -101,14 +65,5 @@ mod tests {
         assert_eq!(of("127.0.0.1", &[]), "127.0.0.1");
         assert_eq!(of("127.0.0.1", &["nonsense"]), "127.0.0.1");
         assert_eq!(of("::ffff:127.0.0.1", &["2001:db8::1"]), "2001:db8::1");
-    }
-
-    #[test]
-    fn networks_are_read_and_hold_what_is_in_them() {
-        for wrong in ["", "a", "1.2.3.4/33", "::/129", "1.2.3.4/x"] {
-            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
-        }
-        let all: Network = "0.0.0.0/0".parse().unwrap();
-        assert!(all.holds("1.2.3.4".parse().unwrap()) && !all.holds("::1".parse().unwrap()));
     }
 }

@@ -195,12 +195,12 @@ struct Namer {
 
 impl Namer {
     /// The path of a member in the archive.
-    fn name(&mut self, path: &[Name]) -> Option<String> {
-        let (name, directory) = path.split_last()?;
+    fn name(&mut self, path: &[Name]) -> Result<String, Disorder> {
+        let (name, directory) = path.split_last().ok_or(Disorder)?;
         let same = self.above.iter().zip(directory).take_while(|((known, _), name)| known == *name).count();
         self.above.truncate(same);
         if same < directory.len() {
-            return None; // a member whose folder did not come before it
+            return Err(Disorder);
         }
         let prefix: String = self.above.iter().flat_map(|(_, given)| [given.as_str(), "/"]).collect();
         let plain = portable(name.as_bytes());
@@ -215,12 +215,49 @@ impl Namer {
             number += 1;
         };
         self.above.push((name.clone(), given.clone()));
-        Some(prefix + &given)
+        Ok(prefix + &given)
     }
 }
 
-/// The frame of one member: its name, its mode, and its bytes.
-fn member(namer: &mut Namer, path: &[Name], item: &Item) -> Option<(Vec<u8>, u32, u64)> {
+/// A member came whose folder did not come before it: an archive of that would not be whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a member of a folder came before it, or long after")]
+struct Disorder;
+
+impl From<Disorder> for ReadFailure {
+    fn from(disorder: Disorder) -> Self {
+        tracing::error!(error = %disorder, "archive.failed");
+        ReadFailure::Damaged
+    }
+}
+
+/// What members of one folder are called in its archive, where that is not their name.
+pub(super) fn renamed(items: &[Item]) -> Vec<(&Item, String)> {
+    let mut namer = Namer::default();
+    let mut in_order: Vec<&Item> = items.iter().filter(|item| is_archived(item)).collect();
+    in_order.sort_by(|a, b| a.name.cmp(&b.name));
+    let given = |item: &&Item| {
+        let name = Name::of_entry(item.name.clone()).ok()?;
+        namer.name(std::slice::from_ref(&name)).ok()
+    };
+    let given: Vec<Option<String>> = in_order.iter().map(given).collect();
+    let renamed = in_order.into_iter().zip(given);
+    renamed
+        .filter_map(|(item, given)| Some((item, given?)))
+        .filter(|(item, given)| given.as_bytes() != item.name)
+        .collect()
+}
+
+/// Whether something is in an archive of its folder.
+fn is_archived(item: &Item) -> bool {
+    !matches!(item.kind, ItemKind::Symlink | ItemKind::Unit)
+}
+
+/// The frame of one member: its name, its mode, and its bytes; `None` for what no archive has.
+fn member(namer: &mut Namer, path: &[Name], item: &Item) -> Result<Option<(Vec<u8>, u32, u64)>, Disorder> {
+    if !is_archived(item) {
+        return Ok(None);
+    }
     let mut name = namer.name(path)?;
     let (mode, size) = match &item.kind {
         ItemKind::File(file) => (if file.executable { 0o755 } else { 0o644 }, file.size),
@@ -228,10 +265,10 @@ fn member(namer: &mut Namer, path: &[Name], item: &Item) -> Option<(Vec<u8>, u32
             name.push('/');
             (0o755, 0)
         }
-        ItemKind::Symlink | ItemKind::Unit => return None,
+        ItemKind::Symlink | ItemKind::Unit => return Ok(None),
     };
-    // What is too long for a zip has no place in one.
-    (name.len() <= MANY).then(|| (name.into_bytes(), mode, size))
+    // What is too long for a zip has no place in one; no path of ours is.
+    Ok((name.len() <= MANY).then(|| (name.into_bytes(), mode, size)))
 }
 
 /// How long the archive of a folder will be; `None` where that is not told.
@@ -250,7 +287,7 @@ pub(super) async fn length<D: Desk>(desk: &D, opened: &Opened, path: &[Name]) ->
         if count > MEASURED {
             return Ok(None);
         }
-        if let Some((name, mode, size)) = member(&mut namer, &path, &item) {
+        if let Some((name, mode, size)) = member(&mut namer, &path, &item).map_err(ReadFailure::from)? {
             writer.open(name, item.changed, mode, size);
             writer.close(0);
         }
@@ -286,7 +323,7 @@ async fn write<D: Desk>(
     let (mut writer, mut namer) = (Writer::default(), Namer::default());
     while let Some(item) = items.next().await {
         let (path, item) = item.map_err(away)?;
-        let Some((name, mode, size)) = member(&mut namer, &path, &item) else { continue };
+        let Some((name, mode, size)) = member(&mut namer, &path, &item)? else { continue };
         if writer.members >= MOST {
             return Err(ReadFailure::Away);
         }
@@ -336,7 +373,7 @@ mod tests {
         assert_eq!(name(&["d2"]), "d2");
         assert_eq!(name(&["D"]), "D (2)");
         assert_eq!(name(&["D", "b?"]), "D (2)/b_");
-        assert!(namer.name(&path(&["nowhere", "x"])).is_none());
+        assert_eq!(namer.name(&path(&["nowhere", "x"])), Err(Disorder));
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn shapes(path: &str) -> Vec<(String, String)> {
 #[test]
 fn what_is_no_proper_request_is_refused_and_smuggles_nothing() {
     let pair = Pair::with(|folder| fs::write(folder.join("plan.txt"), "words").unwrap());
-    let link = pair.share("plan.txt", &["--label", "two\r\nSet-Cookie: lines<script>"]);
+    let link = pair.share("plan.txt", &["--label", "Set-Cookie: a=b<script>\u{202e}"]);
     let (server, path) = parts(&link);
     for (name, shape) in shapes(path) {
         let mut raw = Raw::open(server);

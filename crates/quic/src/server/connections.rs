@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use quinn::VarInt;
 use tokio_util::sync::CancellationToken;
 
+use super::Limits;
 use crate::congestion::close;
+use crate::network::neighbourhood;
 use crate::peer::Peer;
 
 /// The application error code of connections that [`Connections::close`] closed ("QS" and 1).
@@ -73,9 +75,11 @@ impl Connections {
         self.lock().entries.values().map(|entry| entry.peer.clone().at(now)).collect()
     }
 
-    /// Counts a connection for its address as long as the guard lives; `None` if there are `limit` of them.
-    pub(crate) fn admit(&self, address: IpAddr, limit: usize) -> Option<Admitted> {
-        let address = network(address);
+    /// Counts a connection for its address as long as the guard lives; `None` if there are as many as may be.
+    pub(crate) fn admit(&self, address: IpAddr, limits: &Limits) -> Option<Admitted> {
+        let limit =
+            if limits.trusted.iter().any(|network| network.holds(address)) { usize::MAX } else { limits.per_address };
+        let address = neighbourhood(address);
         let mut open = self.lock();
         let count = open.addresses.entry(address).or_default();
         if *count >= limit {
@@ -106,17 +110,6 @@ impl Line {
             Line::Quic(connection) => close(connection, VarInt::from_u32(CLOSED_BY_SERVER), reason),
             Line::Tcp(token) => token.cancel(),
         }
-    }
-}
-
-/// An address as it is counted: whoever has a network of IPv6 has all of its addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        v4 => v4,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{ClientAuth, Tls, Tuning};
+use crate::{ClientAuth, Network, Tls, Tuning};
 
 /// Configures a [`Server`](crate::Server).
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections at a time from one address (of IPv6, one /64), QUIC and TCP together: any number. Further ones are refused.
     pub per_address: usize,
+    /// Proxies, which bring the connections of many: [`Limits::per_address`] is not for them. None.
+    pub trusted: Vec<Network>,
     /// Handshakes in flight, QUIC and TCP each: 512. Further ones are refused.
     pub handshakes: usize,
     /// Handshakes in flight above which a QUIC client must show that it receives at its address (Retry): 64.
@@ -72,6 +74,7 @@ impl Default for Limits {
         Limits {
             connections: 16_384,
             per_address: usize::MAX,
+            trusted: Vec::new(),
             handshakes: 512,
             retry_above: 64,
             handshake_timeout: Duration::from_secs(10),

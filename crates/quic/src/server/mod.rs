@@ -91,7 +91,7 @@ impl Server {
         if tcp {
             // Browsers may know neither HTTP/3 nor HTTP/2.
             let web = client_auth == ClientAuth::NotAsked;
-            let protocols: &[&[u8]] = if web { &[b"h2", tcp::HTTP1] } else { &[b"h2"] };
+            let protocols: &[&[u8]] = if web { &[tcp::HTTP2, tcp::HTTP1] } else { &[tcp::HTTP2] };
             let tcp_tls = TlsAcceptor::from(Arc::new(tls.server_config(client_auth, protocols)?));
             let listener = tokio::net::TcpListener::from_std(self.tcp).map_err(Error::Socket)?;
             tokio::join!(quic, tcp::accept(listener, tcp::Door::Tls(tcp_tls), tuning, shared));

@@ -96,7 +96,7 @@ fn admit(incoming: Incoming, shared: &Arc<Shared>, running: &mut JoinSet<()>) {
         let _ = incoming.retry();
     } else {
         let address = incoming.remote_address().ip();
-        let Some(admitted) = shared.connections.admit(address, limits.per_address) else {
+        let Some(admitted) = shared.connections.admit(address, limits) else {
             tracing::debug!(%address, "quic.connection.too_many_of_address");
             return incoming.refuse();
         };

@@ -30,8 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// HTTP/2's frame size; large frames cost less.
 const FRAME_SIZE: u32 = 1 << 20;
 
-/// ALPN's name of HTTP/1.1.
+/// ALPN's names of HTTP/1.1 and HTTP/2.
 pub(crate) const HTTP1: &[u8] = b"http/1.1";
+pub(crate) const HTTP2: &[u8] = b"h2";
 
 /// What every connection begins with.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ pub(crate) async fn accept(listener: TcpListener, door: Door, tuning: Tuning, sh
                 continue;
             }
         };
-        let Some(admitted) = shared.connections.admit(remote.ip(), shared.limits.per_address) else {
+        let Some(admitted) = shared.connections.admit(remote.ip(), &shared.limits) else {
             tracing::debug!(%remote, "tcp.connection.too_many_of_address");
             continue;
         };
@@ -114,7 +115,8 @@ async fn serve(
     };
     drop(handshaking);
     let session = stream.get_ref().1;
-    let speaks = if session.alpn_protocol() == Some(HTTP1) { Speaks::Http1 } else { Speaks::Http2 };
+    // Who says nothing speaks what was spoken before anybody could say (RFC 9113, 3.2).
+    let speaks = if session.alpn_protocol() == Some(HTTP2) { Speaks::Http2 } else { Speaks::Http1 };
     let peer = Peer::with_certificates(session.peer_certificates().unwrap_or_default(), remote, Transport::Tcp);
     drive(stream, peer, speaks, tuning, shared).await;
 }
