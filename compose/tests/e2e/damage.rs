@@ -29,7 +29,7 @@ fn segments(stack: &Stack) -> Vec<PathBuf> {
 }
 
 /// Turns a byte around in every so many of each segment.
-fn damage(stack: &Stack, step: u64) -> u64 {
+pub(crate) fn damage(stack: &Stack, step: u64) -> u64 {
     let mut count = 0;
     for path in segments(stack) {
         let file = File::options().read(true).write(true).open(&path).unwrap();

@@ -26,6 +26,7 @@ pub mod attempts;
 pub mod caller;
 pub mod clock;
 pub mod data;
+pub mod descriptors;
 pub mod enrol;
 pub mod identity;
 pub mod lock;

@@ -41,7 +41,7 @@ use crate::clock::Clock;
 use crate::data::{self, DataDir};
 use crate::members::{Follow, Members};
 use crate::names::Service;
-use crate::{enrol, identity, members, telemetry, ticket};
+use crate::{descriptors, enrol, identity, members, telemetry, ticket};
 use tasks::Tasks;
 
 /// Says why a service cannot start or go on.
@@ -129,12 +129,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// Takes the data directory and the ops port.
+    /// Takes the data directory and the ops port, and as many descriptors as the system gives.
     ///
     /// # Errors
     /// [`Error::Data`] if another process has the directory, [`Error::Bind`] if the ops port is taken.
     pub fn open(service: Service, config: Config, clock: Arc<dyn Clock>) -> Result<Host, Error> {
         let data = DataDir::open(&config.data)?;
+        descriptors::raise();
         data::remove(&data.file(ready::FILE))?;
         let address = config.ops_address(service);
         let bind = || {

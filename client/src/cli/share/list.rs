@@ -66,7 +66,7 @@ impl Shares {
 }
 
 /// Whether a link is to something or to what is in it.
-fn below(relative: &[u8], link: &Link) -> bool {
+pub(super) fn below(relative: &[u8], link: &Link) -> bool {
     let rest = link.path.strip_prefix(relative);
     relative.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use quics_proto::share::v1::{Link, RevokeLinkRequest};
 
-use super::{Named, Sharing, show};
+use super::{Named, Sharing, list, show};
 use crate::account::call;
 use crate::cli::failure::DONE;
 use crate::cli::history::Place;
@@ -15,16 +15,21 @@ use crate::cli::{Context, Failure, output};
 /// Take a link back for good: nobody gets in any more, and downloads that run are cut
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A path takes back all links to just that file or folder; one that could be a link's id is ./beef.
+A path takes back all links to just that file or folder, with --all also those to what is in it: yours, and in a root that you
+own everybody's. A path that could be a link's id is ./beef.
 
 Examples:
   quics unshare 3fa9c01d
   quics unshare https://files.example/s/…
-  quics unshare ~/Documents/plan.odt")]
+  quics unshare ~/Documents/plan.odt
+  quics unshare ~/Documents --all")]
 pub(in crate::cli) struct Unshare {
     /// The beginning of the link's id, its address, or what it shows
     #[arg(value_name = "LINK|PATH")]
     what: OsString,
+    /// Of a folder or a root: all links to it and to what is in it
+    #[arg(long)]
+    all: bool,
     /// Print JSON, one link a line
     #[arg(long)]
     json: bool,
@@ -49,14 +54,15 @@ impl Unshare {
     }
 
     async fn meant(&self, context: &Context, sharing: &mut Sharing) -> Result<Vec<Link>, Failure> {
-        if let Some(text) = self.what.to_str()
+        if let Some(text) = self.what.to_str().filter(|_| !self.all)
             && Named::parse(text).is_some()
         {
             return Ok(vec![sharing.named(context, text).await?]);
         }
-        let place = Place::find(context, Path::new(&self.what))?;
+        let path = Path::new(&self.what);
+        let place = if self.all { Place::named(context, Some(path))? } else { Place::find(context, path)? };
         let mut links = sharing.links(place.root_id(), false).await?.links;
-        links.retain(|link| link.path == place.relative);
+        links.retain(|link| if self.all { list::below(&place.relative, link) } else { link.path == place.relative });
         if links.is_empty() {
             return Err(Failure::new(format!("{} is not shared: `quics shares` lists the links", place.shown())));
         }

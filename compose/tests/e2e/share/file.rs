@@ -52,6 +52,8 @@ fn a_link_shows_a_file_and_gives_its_bytes_whole_and_in_parts() {
     let other = ask(&address, &["-r", "1-2", "-H", "If-Range: \"another\""]);
     assert!(other.status == 200 && other.body == bytes, "what has changed is sent whole");
 
+    // Downloads from the first byte on: the whole one, that of several parts, and that of what had changed.
+    assert_eq!(pair.downloads(), 3, "parts, looks and what has not changed are none");
     let log = pair.left.quics(["share", "log", &pair.link_id()]).unwrap();
     assert!(log.lines().count() >= 1 && log.contains("2.9 MiB"), "{log}");
     assert!(!log.contains("127.0.0.1"), "no address is kept unless the root says so: {log}");
@@ -102,6 +104,33 @@ fn a_download_goes_on_after_share_svc_was_killed_in_the_middle() {
     assert!(arrived > 0 && arrived < 60 << 20, "it was in the middle: {arrived}");
     curl_on(&address, &to, &["--retry", "20", "--retry-connrefused", "--retry-delay", "1"]);
     assert!(fs::read(&to).unwrap() == fs::read(pair.at("film.bin")).unwrap());
+}
+
+#[test]
+fn bytes_that_the_server_has_lost_are_never_sent_as_if_they_were_right() {
+    if !has("curl", "bytes_that_the_server_has_lost_are_never_sent_as_if_they_were_right") {
+        return;
+    }
+    let mut pair = Pair::with(|folder| write_random(&folder.join("film.bin"), 6 << 20));
+    let address = format!("{}/get", pair.share("film.bin", &[]));
+    let bytes = fs::read(pair.at("film.bin")).unwrap();
+    // Nobody is there who could bring back what is lost.
+    pair.left.stop_agent().unwrap();
+    pair.right.stop_agent().unwrap();
+    assert!(crate::damage::damage(&pair.stack, 1 << 20) > 4, "there is something to damage");
+    let to = pair.stack.path().join("film.bin");
+    let status = Command::new("curl").args(["-s", "-f", "-o"]).arg(&to).arg(&address).status().unwrap();
+    assert!(!status.success(), "a download that is not whole is not told to be");
+    let got = fs::read(&to).unwrap_or_default();
+    assert!(got.len() < bytes.len() && bytes.starts_with(&got), "what came before the damage is right");
+    assert!(text(pair.stack.data().log(Service::Share)).contains("content.damaged"), "it is reported");
+    // With a device that has it, it heals.
+    pair.left.start_agent().unwrap();
+    until("the download to be whole again", || get_quietly(&address) == bytes);
+}
+
+fn get_quietly(address: &str) -> Vec<u8> {
+    Command::new("curl").args(["-s", "-f", address]).output().unwrap().stdout
 }
 
 /// Lets curl go on with a file.

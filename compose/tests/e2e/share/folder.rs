@@ -91,6 +91,33 @@ fn a_folder_is_looked_through_and_downloaded_as_one_archive() {
 }
 
 #[test]
+fn an_archive_has_everything_whatever_the_neighbours_of_folders_are_called() {
+    for program in ["curl", "python3"] {
+        if !has(program, "an_archive_has_everything_whatever_the_neighbours_of_folders_are_called") {
+            return;
+        }
+    }
+    let files =
+        ["photos/a.txt", "photos/deep/b.txt", "photos 2024/c.txt", "photos-old/d.txt", "photos.zip", "photosx", "!"];
+    let pair = Pair::with(|folder| {
+        for file in files {
+            let path = folder.join("all").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+    });
+    for arguments in [&[][..], &["--live"]] {
+        let link = pair.share("all", arguments);
+        fs::write(pair.stack.path().join("all.zip"), get(&format!("{link}/zip")).body).unwrap();
+        let read = tool(pair.stack.path(), "python3", &["-c", READ, "all.zip"]);
+        for file in files {
+            assert!(read.contains(&format!("b'{file}'")), "{file} is missing ({arguments:?}): {read}");
+        }
+        assert_eq!(read.lines().count(), files.len() + 4, "and nothing else but the folders: {read}");
+    }
+}
+
+#[test]
 fn strange_names_survive_pages_downloads_and_archives() {
     for program in ["curl", "python3"] {
         if !has(program, "strange_names_survive_pages_downloads_and_archives") {

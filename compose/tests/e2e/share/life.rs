@@ -51,6 +51,10 @@ fn a_pinned_link_shows_what_was_and_a_live_one_what_is() {
     pair.settle();
     assert_eq!(get(&live).status, 410);
     assert_eq!(get(&pinned).text(), "first");
+    // What is made again where it was deleted goes on being it.
+    fs::write(pair.at("there/moved.txt"), "third").unwrap();
+    until("the live link to show it again", || get(&live).text() == "third");
+    assert_eq!(get(&pinned).text(), "first");
 }
 
 #[test]
@@ -104,14 +108,25 @@ fn while_the_contents_cannot_be_had_a_visitor_is_told_to_come_again_and_nothing_
     let pair = Pair::with(|folder| write_random(&folder.join("plan.bin"), 300_000));
     let link = pair.share("plan.bin", &["--live", "--limit", "5"]);
     assert_eq!(get(&link).status, 200);
+    let pinned = format!("{}/get", pair.share("plan.bin", &["--label", "pinned"]));
+    let begun = begin(&link, "get");
+    let begun = super::beside(&link, begun.header("location"));
+    let counts = || -> Vec<u64> { pair.links().iter().map(|link| link["downloads"].as_u64().unwrap()).collect() };
+    let before = counts();
     {
         let _sync = Stopped::new(pair.stack.service(Service::Sync).unwrap().pid);
         let _history = Stopped::new(pair.stack.service(Service::History).unwrap().pid);
         let refused = begin(&link, "get");
         assert_eq!(refused.status, 503, "{refused:?}");
         assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{refused:?}");
-        assert_eq!(pair.downloads(), 0);
+        // Nothing is promised before the first byte is there.
+        for address in [&pinned, &begun] {
+            let refused = get(address);
+            assert_eq!((refused.status, refused.header("retry-after").is_empty()), (503, false), "{refused:?}");
+        }
+        assert_eq!(counts(), before);
     }
     until("the contents to be there again", || begin(&link, "get").status == 303);
-    assert_eq!(pair.downloads(), 1);
+    until("all to be served again", || get(&pinned).status == 200 && get(&begun).status == 200);
+    assert_eq!(counts().iter().sum::<u64>(), before.iter().sum::<u64>() + 2);
 }

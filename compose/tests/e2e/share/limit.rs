@@ -49,6 +49,29 @@ fn a_download_is_counted_when_it_begins_and_nothing_else_is() {
 }
 
 #[test]
+fn what_was_begun_opens_itself_and_nothing_else() {
+    if !has("curl", "what_was_begun_opens_itself_and_nothing_else") {
+        return;
+    }
+    let pair = Pair::with(|folder| {
+        fs::create_dir_all(folder.join("many/inner")).unwrap();
+        for name in ["1.txt", "2.txt", "inner/3.txt"] {
+            fs::write(folder.join("many").join(name), name).unwrap();
+        }
+    });
+    let link = pair.share("many", &["--limit", "1"]);
+    let one = leads_to(&link, &begin(&link, "get/1.txt"));
+    assert_eq!(get(&one).text(), "1.txt");
+    assert_eq!(get(&one).text(), "1.txt", "again, for a day");
+    let grant = one.strip_suffix("/get/1.txt").unwrap();
+    for other in ["get/2.txt", "get/inner/3.txt", "zip", "zip/inner", "get", "get/1.txt/"] {
+        let answer = get(&format!("{grant}/{other}"));
+        assert_eq!(answer.timeless(), closed(&link), "{other}");
+    }
+    assert_eq!(get(&link).timeless(), closed(&link), "its one download is spent");
+}
+
+#[test]
 fn of_many_who_want_the_last_download_at_once_one_gets_it() {
     if !has("curl", "of_many_who_want_the_last_download_at_once_one_gets_it") {
         return;

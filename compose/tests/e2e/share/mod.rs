@@ -11,11 +11,13 @@ mod browser;
 mod file;
 mod folder;
 mod hostile;
+mod large;
 mod life;
 mod limit;
 mod password;
 mod raw;
 mod refusals;
+mod rights;
 mod tls;
 
 impl Pair {

@@ -57,6 +57,29 @@ fn what_cannot_be_shared_is_told_in_one_sentence_and_nothing_is_made() {
 }
 
 #[test]
+fn what_the_server_never_got_is_not_shared_and_what_it_has_of_a_folder_is_not_told_to_be_all() {
+    let mut pair = Pair::with(|folder| {
+        fs::create_dir(folder.join("trip")).unwrap();
+        fs::write(folder.join("trip/a.txt"), "words").unwrap();
+    });
+    pair.left.quics(["pause"]).unwrap();
+    fs::write(pair.at("trip/new.bin"), "never sent").unwrap();
+    for what in ["trip/new.bin", "trip"] {
+        let share = pair.left.run(["share", pair.at(what).to_str().unwrap()]).unwrap();
+        let said = String::from_utf8_lossy(&share.stderr).into_owned();
+        assert!(!share.status.success() && share.stdout.is_empty(), "{what}: {said}");
+        assert!(said.contains("paused"), "{what}: it says what it waits for: {said}");
+    }
+    assert!(pair.links().is_empty());
+    pair.left.quics(["resume"]).unwrap();
+    pair.left.wait_in_sync().unwrap();
+    // A device that goes away in the middle of sending leaves the link of another one as it is.
+    pair.left.kill_agent().unwrap();
+    let share = pair.left.run(["share", pair.at("trip").to_str().unwrap()]).unwrap();
+    refused(&share, &["agent"]);
+}
+
+#[test]
 fn what_is_still_being_uploaded_is_shared_once_it_is_there() {
     let pair = Pair::new();
     crate::support::write_random(&pair.at("film.bin"), 50 << 20);

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use quics_kit::names::Service;
 use quics_stack::harness::{Scratch, Stack};
 use rcgen::{CertificateParams, KeyPair};
 
-use super::ask;
-use crate::support::{Pair, has, program, until, write_random};
+use super::{ask, sha256};
+use crate::support::{Pair, given, has, loudly, program, tool, until, write_random};
 
 /// Writes a certificate for localhost that ends so many days from now, and its key.
 fn write_certificate(directory: &Path, days: i64) -> (PathBuf, PathBuf) {
@@ -50,12 +51,40 @@ fn a_link_is_served_over_https_by_http_1_and_2_and_a_new_certificate_is_taken_up
         let part = ask(&format!("{link}/get"), &[version, "--cacert", &trusted(&before), "-r", "5-9"]);
         assert_eq!((part.status, &part.body[..]), (206, &bytes[5..10]), "{version}");
     }
+    // wget and Python say nothing of what they speak, which is HTTP/1.1 then.
+    if has("wget", "a link over HTTPS") {
+        let to = files.path().join("film.bin");
+        let mut wget = Command::new("wget");
+        wget.args(["-q", "--ca-certificate", &trusted(&before), "-O"]).arg(&to).arg(format!("{link}/get"));
+        assert!(wget.status().unwrap().success() && fs::read(&to).unwrap() == bytes);
+    }
     write_certificate(files.path(), 60);
     until("the new certificate to be used", || {
-        let output =
-            std::process::Command::new("curl").args(["-s", "--cacert"]).arg(&chain).arg(&link).output().unwrap();
+        let output = Command::new("curl").args(["-s", "--cacert"]).arg(&chain).arg(&link).output().unwrap();
         output.status.success()
     });
+}
+
+#[test]
+fn a_link_is_served_over_http_3_to_a_client_that_is_not_ours() {
+    const TEST: &str = "a_link_is_served_over_http_3_to_a_client_that_is_not_ours";
+    let Some(python) = given("QUICS_PYTHON", "aioquic", TEST) else { return };
+    let files = Scratch::new().unwrap();
+    let (chain, key) = write_certificate(files.path(), 30);
+    let program = program().with("QUICS_CERTIFICATE", &chain).with("QUICS_KEY", &key);
+    let pair =
+        Pair::on_stack(Stack::start(&program).unwrap(), |folder| write_random(&folder.join("film.bin"), 9_000_000));
+    let link = pair.share("film.bin", &[]);
+    let digest = sha256(&pair.at("film.bin"));
+    let ca = chain.to_str().unwrap();
+    let page = || ask(&link, &["--cacert", ca]).text();
+    until("the checksum to be worked out", || page().contains(&digest));
+    let rest = link.strip_prefix("https://127.0.0.1:").unwrap();
+    let (port, path) = rest.split_at(rest.find('/').unwrap());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/share/http3.py");
+    let python = python.to_str().unwrap();
+    let said = tool(files.path(), python, &[script, "127.0.0.1", port, ca, path, &digest, "9000000"]);
+    loudly(said.trim());
 }
 
 #[test]
