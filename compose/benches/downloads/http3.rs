@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use quinn::crypto::rustls::QuicClientConfig;
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 /// Indices of QPACK's static table.
 const METHOD_GET: u8 = 17;
@@ -56,14 +56,17 @@ pub(crate) fn fetch(address: &str, chain: &Path, bytes: u64) -> Result<Duration>
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(chain)?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let tls =
+        rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
     let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         let mut transport = quinn::TransportConfig::default();
-        transport.stream_receive_window((8_u32 << 20).into()).max_idle_timeout(Some(Duration::from_secs(60).try_into()?));
+        transport
+            .stream_receive_window((8_u32 << 20).into())
+            .max_idle_timeout(Some(Duration::from_secs(60).try_into()?));
         config.transport_config(Arc::new(transport));
         let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse()?)?;
         endpoint.set_default_client_config(config);
