@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Pair, until};
 
+mod backup;
 mod brake;
 mod keeping;
 mod life;
@@ -27,6 +28,11 @@ impl Pair {
     /// Waits until both devices are in sync and history-svc knows of everything; gives the root's last commit.
     fn known(&self) -> u64 {
         self.in_sync();
+        self.told()
+    }
+
+    /// Waits until history-svc knows of everything that the server has; gives the root's last commit.
+    fn told(&self) -> u64 {
         let commit = self.commit();
         until("history-svc to know everything", || {
             let at = format!("#{commit}");

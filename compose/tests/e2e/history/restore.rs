@@ -1,6 +1,7 @@
 //! What was is brought back.
 
 use std::fs;
+use std::process::Command;
 
 use quics_stack::harness::tree;
 
@@ -45,6 +46,36 @@ fn a_preview_says_what_a_restore_does_and_an_undo_takes_it_back() {
     shows_tree(&now, &pair.here, crate::support::PATIENCE);
     shows_tree(&now, &pair.there, crate::support::PATIENCE);
     pair.in_sync();
+}
+
+/// A second that begins after this was called, as people write it; returns when it is over.
+fn a_moment() -> String {
+    let now = |and: &str| {
+        let output = Command::new("date").args(["-d", and, "+%Y-%m-%d %H:%M:%S"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let moment = now("+1 second");
+    until("that moment to be over", || now("now") > moment);
+    moment
+}
+
+#[test]
+fn a_folder_comes_back_as_it_was_at_a_time_that_people_write() {
+    let pair = Pair::with(fill);
+    pair.known();
+    let then = tree::read(&pair.here).unwrap();
+    let moment = a_moment();
+    fs::remove_dir_all(pair.at("letters")).unwrap();
+    fs::write(pair.at("plan.txt"), "another plan\n").unwrap();
+    pair.settle();
+    pair.known();
+    restore(&pair.right, &[path(&pair.there), "--at", &moment]);
+    shows_tree(&then, &pair.here, crate::support::PATIENCE);
+    shows_tree(&then, &pair.there, crate::support::PATIENCE);
+    pair.known();
+    // "Now" is after all that, and changes nothing.
+    let said = pair.left.quics(["restore", path(&pair.here), "--at", "1s ago", "--dry-run"]).unwrap_or_default();
+    assert!(!said.contains("- letters"), "{said}");
 }
 
 #[test]
@@ -168,6 +199,8 @@ fn a_preview_names_the_place_where_something_will_be() {
 fn what_two_devices_write_while_a_restore_runs_is_lost_nowhere() {
     const ALL: usize = 400;
     const EACH: usize = 100;
+    /// These both write.
+    const BOTH: std::ops::Range<usize> = 2 * EACH..2 * EACH + 30;
     let name = |number: usize| format!("{number}.txt");
     let pair = Pair::with(|folder| {
         (0..ALL).for_each(|number| fs::write(folder.join(name(number)), "as it was\n").unwrap());
@@ -181,6 +214,7 @@ fn what_two_devices_write_while_a_restore_runs_is_lost_nowhere() {
         for (who, folder, first) in [("left", &pair.here, 0), ("right", &pair.there, EACH)] {
             scope.spawn(move || {
                 (first..first + EACH)
+                    .chain(BOTH)
                     .for_each(|number| fs::write(folder.join(name(number)), wrote(who, number)).unwrap());
             });
         }
@@ -190,14 +224,21 @@ fn what_two_devices_write_while_a_restore_runs_is_lost_nowhere() {
     });
     let settled = |number: usize| (text(pair.at(name(number))), text(pair.on(name(number))));
     until("everything that nobody wrote to be as it was", || {
-        (2 * EACH..ALL).all(|number| settled(number) == ("as it was\n".to_owned(), "as it was\n".to_owned()))
+        (BOTH.end..ALL).all(|number| settled(number) == ("as it was\n".to_owned(), "as it was\n".to_owned()))
     });
-    pair.known();
+    // At rest, but for what both have written.
+    for device in [&pair.left, &pair.right] {
+        let waited = device.run(["status", "--wait"]).unwrap();
+        let said = String::from_utf8_lossy(&waited.stderr).into_owned();
+        assert!(waited.status.success() || said.contains("open conflict"), "{said}");
+    }
+    pair.told();
     // It is there, or asked about; or it came before the look, and has a version.
     let asked = listed(&pair.left);
     let is_asked = |name: &str| asked.iter().any(|it| it["path"].as_str().is_some_and(|path| path.ends_with(name)));
-    for number in 0..2 * EACH {
-        let (wanted, file) = (wrote(if number < EACH { "left" } else { "right" }, number), pair.at(name(number)));
+    let own = (0..2 * EACH).map(|number| (if number < EACH { "left" } else { "right" }, number));
+    for (who, number) in own.chain(BOTH.flat_map(|number| [("left", number), ("right", number)])) {
+        let (wanted, file) = (wrote(who, number), pair.at(name(number)));
         let is_version = || {
             let versions = log(&pair.left, &[path(&file)]);
             versions.iter().any(|it| cat(&pair.left, &file, it["version"].as_str().unwrap()) == wanted.as_bytes())
