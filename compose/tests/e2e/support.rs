@@ -11,7 +11,7 @@ use std::{
 };
 
 use quics_stack::harness::{
-    Device, Program, Scratch, Stack,
+    Device, Program, Scratch, Stack, printed,
     tree::{self, Node},
     wait,
 };
@@ -113,6 +113,33 @@ impl Pair {
     pub(crate) fn converge(&self) {
         self.in_sync();
         tree::wait_equal(&self.here, &self.there, PATIENCE).expect("both folders become equal");
+    }
+}
+
+/// Ann, another user, with a device that has the pair's folder.
+pub(crate) struct Ann {
+    pub(crate) device: Device,
+    pub(crate) folder: PathBuf,
+}
+
+impl Ann {
+    /// Makes her a member with this role.
+    pub(crate) fn of(pair: &Pair, role: &str) -> Self {
+        let stack = &pair.stack;
+        printed(stack.command(&["user", "add", "ann"]), PATIENCE).expect("a user is made");
+        let ticket = printed(stack.command(&["ticket", "--user", "ann"]), PATIENCE).expect("a ticket is given");
+        let mut device = Device::new(stack, "anns").expect("a device is made");
+        device.quics(["join", ticket.trim(), "--name", "anns"]).expect("her device joins");
+        device.start_agent().expect("her agent starts");
+        Self::role(pair, role);
+        let folder = stack.path().join("ann/docs");
+        device.clone_root("docs", &folder).expect("she has the folder");
+        Self { device, folder }
+    }
+
+    /// Gives her another role, or takes it from her (`none`).
+    pub(crate) fn role(pair: &Pair, role: &str) {
+        printed(pair.stack.command(&["member", "docs", "ann", role]), PATIENCE).expect("her role is set");
     }
 }
 

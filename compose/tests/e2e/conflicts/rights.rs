@@ -1,31 +1,14 @@
 //! Who may answer: users, their roles, and what a root says of it. Who may not gets one sentence, and nothing changes.
 
-use std::{fs, path::PathBuf};
-
-use quics_stack::harness::{Device, printed};
+use std::fs;
 
 use super::{at, both_have, listed, refused, resolve};
-use crate::support::{PATIENCE, Pair, text, until};
-
-/// Ann, another user, with a device that has the pair's folder.
-struct Ann {
-    device: Device,
-    folder: PathBuf,
-}
+use crate::support::{Ann, Pair, text, until};
 
 impl Ann {
     /// She is a writer; her device knows of the conflicts that are open.
-    fn of(pair: &Pair) -> Self {
-        let stack = &pair.stack;
-        printed(stack.command(&["user", "add", "ann"]), PATIENCE).unwrap();
-        let ticket = printed(stack.command(&["ticket", "--user", "ann"]), PATIENCE).unwrap();
-        let mut device = Device::new(stack, "anns").unwrap();
-        device.quics(["join", ticket.trim(), "--name", "anns"]).unwrap();
-        device.start_agent().unwrap();
-        member(pair, "writer");
-        let folder = stack.path().join("ann/docs");
-        device.clone_root("docs", &folder).unwrap();
-        let ann = Self { device, folder };
+    fn who_knows(pair: &Pair) -> Self {
+        let ann = Self::of(pair, "writer");
         let open = listed(&pair.left).len();
         until("her device to know what is open", || listed(&ann.device).len() == open);
         ann
@@ -48,11 +31,6 @@ impl Ann {
     }
 }
 
-/// Gives ann a role.
-fn member(pair: &Pair, role: &str) {
-    printed(pair.stack.command(&["member", "docs", "ann", role]), PATIENCE).unwrap();
-}
-
 /// Says who answers, and waits until ann's device knows.
 fn answerers(pair: &Pair, ann: &Ann, who: &str) {
     pair.left.quics(["config", "docs", &format!("answerers={who}")]).unwrap();
@@ -63,7 +41,7 @@ fn answerers(pair: &Pair, ann: &Ann, who: &str) {
 #[test]
 fn where_owners_answer_a_writer_does_not_and_neither_takes_answers_back() {
     let pair = Pair::quarrel();
-    let ann = Ann::of(&pair);
+    let ann = Ann::who_knows(&pair);
     answerers(&pair, &ann, "owners");
     ann.may_not(&pair, "that is left to its owners");
     let said = resolve(&pair.right, &[&at(&pair.there, "plan.txt"), "--take", "mine"]);
@@ -80,7 +58,7 @@ fn where_owners_answer_a_writer_does_not_and_neither_takes_answers_back() {
 #[test]
 fn where_those_involved_answer_only_who_has_a_side_and_owners_do() {
     let pair = Pair::quarrel();
-    let mut ann = Ann::of(&pair);
+    let mut ann = Ann::who_knows(&pair);
     answerers(&pair, &ann, "involved");
     ann.may_not(&pair, "that is left to those who have a side in it, and to owners");
     // With a side of her own in another one, she answers that.
@@ -101,8 +79,8 @@ fn where_those_involved_answer_only_who_has_a_side_and_owners_do() {
 #[test]
 fn who_only_reads_does_not_answer() {
     let pair = Pair::quarrel();
-    let ann = Ann::of(&pair);
-    member(&pair, "reader");
+    let ann = Ann::who_knows(&pair);
+    Ann::role(&pair, "reader");
     ann.may_not(&pair, "you may only read it");
     resolve(&pair.left, &[&at(&pair.here, "plan.txt"), "--take", "right"]);
     pair.agreed();
@@ -112,7 +90,7 @@ fn who_only_reads_does_not_answer() {
 #[test]
 fn a_side_that_was_taken_back_cannot_be_chosen_and_the_others_are_named() {
     let pair = Pair::quarrel();
-    let mut ann = Ann::of(&pair);
+    let mut ann = Ann::who_knows(&pair);
     until("the server's to be hers", || text(ann.folder.join("plan.txt")) == "the left one's\n");
     ann.device.stop_agent().unwrap();
     fs::write(ann.folder.join("plan.txt"), "ann's\n").unwrap();
@@ -136,8 +114,8 @@ fn a_side_that_was_taken_back_cannot_be_chosen_and_the_others_are_named() {
 #[test]
 fn what_a_reader_writes_is_kept_and_shown_until_they_may_write() {
     let pair = Pair::with(|folder| fs::write(folder.join("plan.txt"), "common\n").unwrap());
-    let ann = Ann::of(&pair);
-    member(&pair, "reader");
+    let ann = Ann::who_knows(&pair);
+    Ann::role(&pair, "reader");
     let explained = |name: &str| ann.device.quics(["explain", &at(&ann.folder, name)]).unwrap();
     // The role is learned when the server refuses.
     fs::write(ann.folder.join("hers.txt"), "ann's\n").unwrap();
@@ -146,7 +124,7 @@ fn what_a_reader_writes_is_kept_and_shown_until_they_may_write() {
     until("the second to be held", || explained("second.txt").contains("you may only read this root"));
     assert!(explained("hers.txt").contains("you may only read this root"), "{}", explained("hers.txt"));
     assert!(!pair.at("hers.txt").exists() && text(ann.folder.join("hers.txt")) == "ann's\n");
-    member(&pair, "writer");
+    Ann::role(&pair, "writer");
     // With the next session at the latest, which begins anew here.
     pair.stack.crash(quics_kit::names::Service::Sync).unwrap();
     until("both to arrive", || {

@@ -8,7 +8,7 @@ use quics_kit::names::Service;
 use quics_stack::harness::{Device, printed};
 
 use super::{at, cat, fails, log, path};
-use crate::support::{PATIENCE, Pair, text, until, write_random};
+use crate::support::{Ann, PATIENCE, Pair, text, until, write_random};
 
 /// Bytes of a piece that is searched for; no compression makes it smaller.
 const PIECE: usize = 64;
@@ -184,15 +184,7 @@ fn who_does_not_own_a_root_purges_nothing() {
         let said = fails(&pair.left, &arguments);
         assert!(said.contains(word), "{said}");
     }
-    let stack = &pair.stack;
-    printed(stack.command(&["user", "add", "ann"]), PATIENCE).unwrap();
-    let ticket = printed(stack.command(&["ticket", "--user", "ann"]), PATIENCE).unwrap();
-    let mut ann = Device::new(stack, "anns").unwrap();
-    ann.quics(["join", ticket.trim(), "--name", "anns"]).unwrap();
-    ann.start_agent().unwrap();
-    printed(stack.command(&["member", "docs", "ann", "writer"]), PATIENCE).unwrap();
-    let folder = stack.path().join("ann/docs");
-    ann.clone_root("docs", &folder).unwrap();
+    let Ann { device: ann, folder } = Ann::of(&pair, "writer");
     until("her copy", || text(folder.join("plan.txt")) == "two\n");
     let said = fails(&ann, &["purge", "--yes", &at(folder.join("plan.txt"), 1)]);
     assert!(said.contains("a writer may not"), "{said}");

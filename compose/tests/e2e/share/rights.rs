@@ -1,36 +1,15 @@
 //! Who may share what is in a root, see the links of others, and take them back.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 
-use quics_stack::harness::{Device, feed, printed};
+use quics_stack::harness::feed;
 use serde_json::Value;
 
 use super::{closed, get};
-use crate::support::{PATIENCE, Pair, has, refused, until};
-
-/// Ann, another user, with a device that has the pair's folder.
-struct Ann {
-    device: Device,
-    folder: PathBuf,
-}
+use crate::support::{Ann, PATIENCE, Pair, has, refused, until};
 
 impl Ann {
-    fn of(pair: &Pair, role: &str) -> Self {
-        let stack = &pair.stack;
-        printed(stack.command(&["user", "add", "ann"]), PATIENCE).unwrap();
-        let ticket = printed(stack.command(&["ticket", "--user", "ann"]), PATIENCE).unwrap();
-        let mut device = Device::new(stack, "anns").unwrap();
-        device.quics(["join", ticket.trim(), "--name", "anns"]).unwrap();
-        device.start_agent().unwrap();
-        printed(stack.command(&["member", "docs", "ann", role]), PATIENCE).unwrap();
-        let folder = stack.path().join("ann/docs");
-        device.clone_root("docs", &folder).unwrap();
-        until("her device to have it", || folder.join("plan.txt").exists());
-        Self { device, folder }
-    }
-
     fn share(&self, arguments: &[&str]) -> Output {
         let plan = self.folder.join("plan.txt");
         self.device.run(["share", plan.to_str().unwrap()].iter().chain(arguments)).unwrap()
@@ -49,6 +28,7 @@ fn a_root_says_who_shares_how_long_and_with_what_and_owners_see_and_end_all_link
     }
     let pair = Pair::with(|folder| fs::write(folder.join("plan.txt"), "words").unwrap());
     let ann = Ann::of(&pair, "reader");
+    until("her device to have it", || ann.folder.join("plan.txt").exists());
     let hers = ann.share(&["--label", "hers"]);
     let hers = String::from_utf8(hers.stdout).unwrap().trim().to_owned();
     assert_eq!(get(&format!("{hers}/get")).text(), "words", "at first every member may share");
@@ -67,7 +47,7 @@ fn a_root_says_who_shares_how_long_and_with_what_and_owners_see_and_end_all_link
     refused(&ann.share(&[]), &["may write"]);
     let longer = ann.device.run(["share", "edit", &id, "--expires", "2d"]).unwrap();
     refused(&longer, &["may write"]);
-    printed(pair.stack.command(&["member", "docs", "ann", "writer"]), PATIENCE).unwrap();
+    Ann::role(&pair, "writer");
     until("her new role to count", || ann.share(&["--label", "second"]).status.success());
     refused(&ann.share(&["--expires", "4d"]), &["at most 3 days"]);
     refused(&ann.share(&["--expires", "never"]), &["at most 3 days"]);
@@ -86,7 +66,7 @@ fn a_root_says_who_shares_how_long_and_with_what_and_owners_see_and_end_all_link
     assert!(open.lines().count() == 1 && open.contains("\"his\""), "she has taken back hers: {open}");
     pair.left.quics(["unshare", "docs", "--all"]).unwrap();
     assert!(pair.left.quics(["shares", "docs", "--json"]).unwrap().is_empty(), "all are taken back");
-    printed(pair.stack.command(&["member", "docs", "ann", "none"]), PATIENCE).unwrap();
+    Ann::role(&pair, "none");
     until("her links to be no more of her business", || {
         ann.device.run(["shares", "--json"]).is_ok_and(|said| said.stdout.is_empty())
     });

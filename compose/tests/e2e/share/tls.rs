@@ -28,6 +28,12 @@ fn write_certificate(directory: &Path, days: i64) -> (PathBuf, PathBuf) {
     (chain, secret)
 }
 
+/// Two devices with a film, of a server that serves links over TLS.
+fn pair(chain: &Path, key: &Path) -> Pair {
+    let program = program().with("QUICS_CERTIFICATE", chain).with("QUICS_KEY", key);
+    Pair::on_stack(Stack::start(&program).unwrap(), |folder| write_random(&folder.join("film.bin"), 9_000_000))
+}
+
 #[test]
 fn a_link_is_served_over_https_by_http_1_and_2_and_a_new_certificate_is_taken_up() {
     if !has("curl", "a_link_is_served_over_https_by_http_1_and_2_and_a_new_certificate_is_taken_up") {
@@ -35,9 +41,7 @@ fn a_link_is_served_over_https_by_http_1_and_2_and_a_new_certificate_is_taken_up
     }
     let files = Scratch::new().unwrap();
     let (chain, key) = write_certificate(files.path(), 30);
-    let program = program().with("QUICS_CERTIFICATE", &chain).with("QUICS_KEY", &key);
-    let pair =
-        Pair::on_stack(Stack::start(&program).unwrap(), |folder| write_random(&folder.join("film.bin"), 9_000_000));
+    let pair = pair(&chain, &key);
     let link = pair.share("film.bin", &[]);
     assert!(link.starts_with("https://127.0.0.1:"), "{link}");
     let bytes = fs::read(pair.at("film.bin")).unwrap();
@@ -71,9 +75,7 @@ fn a_link_is_served_over_http_3_to_a_client_that_is_not_ours() {
     let Some(python) = given("QUICS_PYTHON", "aioquic", TEST) else { return };
     let files = Scratch::new().unwrap();
     let (chain, key) = write_certificate(files.path(), 30);
-    let program = program().with("QUICS_CERTIFICATE", &chain).with("QUICS_KEY", &key);
-    let pair =
-        Pair::on_stack(Stack::start(&program).unwrap(), |folder| write_random(&folder.join("film.bin"), 9_000_000));
+    let pair = pair(&chain, &key);
     let link = pair.share("film.bin", &[]);
     let digest = sha256(&pair.at("film.bin"));
     let ca = chain.to_str().unwrap();
