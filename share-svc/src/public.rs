@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! request ── visitor ── address ── desk ──┬── page              what is shown
-//!                                         └── flow ── zip       bytes
+//!                                         └── download ── zip   bytes, on their way out by flow
 //!                                   answer                      headers that all answers have
 //! ```
 //!
 //! # Invariants
 //! - A link that is none has one answer, whatever is wrong with it, after the same time.
-//! - Only POST counts a download; looking at a page never does.
+//! - Only POST counts a download of a link that has a limit; looking at a page never counts.
 //! - A body that is not whole never ends as if it were.
 
 mod address;
 mod answer;
 pub(crate) mod certificate;
 mod conditions;
+mod download;
 mod flow;
 mod names;
 mod order;
@@ -29,43 +30,42 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::{StreamExt, stream};
-use http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, LAST_MODIFIED,
-    LOCATION, SET_COOKIE,
-};
+use futures_util::StreamExt;
+use http::header::{CONTENT_DISPOSITION, COOKIE, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use quics_kit::secret::Secret;
 use quics_quic::Network;
 use quics_types::Name;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tonic::service::Routes;
 
 use self::address::{Address, What};
 use self::answer::{page, plain, refuse};
-use self::conditions::Wanted;
 use self::flow::Flows;
 use self::names::{Preview, disposition, media};
 use self::order::Order;
 use self::visitor::Visits;
-use crate::desk::{Begun, Desk, End, Ended, Fetch, File, Item, ItemKind, Key, Opened, Refusal, Token, Visitor};
+use crate::desk::{Desk, Fetch, File, Item, ItemKind, Key, Opened, Refusal, Token, Visitor};
 
 pub(crate) use self::flow::Limits;
 
 /// Where the style sheet is; another one gets another address.
 const STYLE: &str = "/style-2.css";
-/// Who takes no more than so many bytes of a longer file has looked at it, and not downloaded it.
-const LOOKED: u64 = 64 << 10;
 /// Bytes of a form.
 const FORM: usize = 16 << 10;
 /// When an answer leaves that says that nothing is here, counted from its request: far later than it is known, so that a link
 /// that never was takes as long as one that was taken back, of which more is looked up.
 const CLOSED_AFTER: Duration = Duration::from_millis(20);
 
+/// Folders that are listed at a time; each may have very many entries, which are sorted in memory.
+const LISTINGS: usize = 16;
+
 /// Everything that answers need.
 struct Public<D> {
     desk: Arc<D>,
+    listings: Semaphore,
     flows: Flows,
     visits: Visits,
     /// What says that HTTP/3 is spoken here too; where there is no TLS, nothing.
@@ -90,7 +90,8 @@ pub(crate) struct Serving {
 pub(crate) fn routes<D: Desk>(desk: Arc<D>, serving: Serving) -> Routes {
     let Serving { port, secure, proxies, limits } = serving;
     let alt_svc = port.map(|port| format!("h3=\":{port}\"; ma=86400"));
-    let public = Public { desk, flows: Flows::new(limits), visits: Visits::new(proxies), alt_svc, secure };
+    let (flows, visits) = (Flows::new(limits), Visits::new(proxies));
+    let public = Public { desk, listings: Semaphore::new(LISTINGS), flows, visits, alt_svc, secure };
     Routes::from(router(Arc::new(public)))
 }
 
@@ -180,6 +181,8 @@ impl<D: Desk> Public<D> {
         let item = self.desk.find(&opened, path).await?;
         let text = match &item.kind {
             ItemKind::Folder => {
+                // It is never closed.
+                let _turn = self.listings.acquire().await;
                 let items = self.desk.list(&opened, path).await?;
                 page::folder(&opened, base, path, &item, items, Order::of(query))
             }
@@ -227,144 +230,6 @@ impl<D: Desk> Public<D> {
         Ok(response)
     }
 
-    async fn fetch(
-        &self,
-        visitor: Visitor,
-        key: &Key,
-        what: Fetch,
-        path: &[Name],
-        headers: &HeaderMap,
-        head: bool,
-    ) -> Response {
-        match self.fetched(visitor, key, what, path, headers, head).await {
-            Ok(response) => response,
-            Err(refusal) => refuse(refusal),
-        }
-    }
-
-    async fn fetched(
-        &self,
-        visitor: Visitor,
-        key: &Key,
-        what: Fetch,
-        path: &[Name],
-        headers: &HeaderMap,
-        head: bool,
-    ) -> Result<Response, Refusal> {
-        let opened = self.desk.open(key, visitor).await?;
-        match &opened.begun {
-            None if opened.left.is_some() => return Err(Refusal::NotBegun),
-            // What was begun is good for itself, and opens nothing else of the link.
-            Some(begun) if *begun != download(what, path) => return Err(Refusal::Closed),
-            _ => {}
-        }
-        let item = self.desk.find(&opened, path).await?;
-        match (what, &item.kind) {
-            (Fetch::File, ItemKind::File(file)) => {
-                self.file(visitor, &opened, Some(path), &item, file, headers, head).await
-            }
-            (Fetch::Zip, ItemKind::Folder) => self.zip(visitor, &opened, path, &item, head).await,
-            _ => Err(Refusal::Gone),
-        }
-    }
-
-    /// A file's bytes, as the conditions want them. Noted as a download of `noted`, if it is one.
-    ///
-    /// # Errors
-    /// Where the first of the bytes cannot be had: nothing has been said yet.
-    #[expect(clippy::too_many_arguments, reason = "a request in its parts")]
-    async fn file(
-        &self,
-        visitor: Visitor,
-        opened: &Opened,
-        noted: Option<&[Name]>,
-        item: &Item,
-        file: &File,
-        headers: &HeaderMap,
-        head: bool,
-    ) -> Result<Response, Refusal> {
-        let tag = format!("\"{}\"", file.content);
-        let wanted = conditions::wanted(headers, &tag, file.size);
-        let (status, range) = match wanted {
-            Wanted::Whole => (StatusCode::OK, 0..file.size),
-            Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-            Wanted::Unchanged => (StatusCode::NOT_MODIFIED, 0..0),
-            Wanted::Changed => (StatusCode::PRECONDITION_FAILED, 0..0),
-            Wanted::Beyond => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
-        };
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
-        answer::set(&mut response, ETAG, &tag);
-        answer::set(&mut response, ACCEPT_RANGES, "bytes");
-        if let Some(changed) = page::http_date(item.changed) {
-            answer::set(&mut response, LAST_MODIFIED, &changed);
-        }
-        match status {
-            StatusCode::NOT_MODIFIED | StatusCode::PRECONDITION_FAILED => return Ok(response),
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                answer::set(&mut response, CONTENT_RANGE, &format!("bytes */{}", file.size));
-                return Ok(response);
-            }
-            _ => {}
-        }
-        if status == StatusCode::PARTIAL_CONTENT {
-            let text = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size);
-            answer::set(&mut response, CONTENT_RANGE, &text);
-        }
-        answer::set(&mut response, CONTENT_TYPE, media(&item.name).0);
-        answer::set(&mut response, CONTENT_DISPOSITION, &disposition("attachment", &item.name));
-        answer::set(&mut response, CONTENT_LENGTH, &(range.end - range.start).to_string());
-        if head {
-            return Ok(response);
-        }
-        let Some(counted) = self.flows.begin(opened.link, visitor.address) else { return Ok(answer::busy()) };
-        let first = range.start == 0 && (range.end == file.size || range.end > LOOKED);
-        let mut pieces = Box::pin(self.desk.read(opened, file, range));
-        let begun = pieces.next().await.transpose()?;
-        let pieces = stream::iter(begun.map(Ok)).chain(pieces);
-        let noting = noted.map(|path| self.noting(opened, path, visitor, first));
-        let ended = move |bytes, end| noting.into_iter().for_each(|noting| noting(bytes, end));
-        *response.body_mut() = Body::new(flow::body(opened, counted, pieces, ended));
-        Ok(response)
-    }
-
-    async fn zip(
-        &self,
-        visitor: Visitor,
-        opened: &Opened,
-        path: &[Name],
-        item: &Item,
-        head: bool,
-    ) -> Result<Response, Refusal> {
-        self.desk.reach().await?;
-        let length = zip::length(&*self.desk, opened, path).await?;
-        let mut response = Response::new(Body::empty());
-        let name = if item.name.is_empty() { b"shared" } else { &item.name[..] };
-        answer::set(&mut response, CONTENT_TYPE, "application/zip");
-        answer::set(&mut response, CONTENT_DISPOSITION, &disposition("attachment", &[name, b".zip"].concat()));
-        if let Some(length) = length {
-            answer::set(&mut response, CONTENT_LENGTH, &length.to_string());
-        }
-        if head {
-            return Ok(response);
-        }
-        let Some(counted) = self.flows.begin(opened.link, visitor.address) else { return Ok(answer::busy()) };
-        let pieces = zip::pieces(self.desk.clone(), opened.clone(), path.to_vec());
-        *response.body_mut() = Body::new(flow::body(opened, counted, pieces, self.noting(opened, path, visitor, true)));
-        Ok(response)
-    }
-
-    fn noting(
-        &self,
-        opened: &Opened,
-        path: &[Name],
-        visitor: Visitor,
-        first: bool,
-    ) -> impl FnOnce(u64, End) + Send + 'static {
-        let (desk, opened, path) = (self.desk.clone(), opened.clone(), path.to_vec());
-        move |bytes, end| desk.note(&opened, &path, visitor, Ended { first, bytes, end })
-    }
-
     /// Takes a password.
     async fn unlock(&self, visitor: Visitor, token: Token, body: Body) -> Response {
         let base = base(&token);
@@ -395,7 +260,7 @@ impl<D: Desk> Public<D> {
                 (Fetch::File, ItemKind::File(_)) | (Fetch::Zip, ItemKind::Folder) => {}
                 _ => return Err(Refusal::Gone),
             }
-            self.desk.begin(&key, download(what, path), visitor).await
+            self.desk.begin(&key, download::of(what, path), visitor).await
         };
         match begun.await {
             Ok(grant) => {
@@ -406,12 +271,6 @@ impl<D: Desk> Public<D> {
             Err(refusal) => refuse(refusal),
         }
     }
-}
-
-/// What is begun, or was.
-fn download(what: Fetch, path: &[Name]) -> Begun {
-    let names: Vec<&[u8]> = path.iter().map(Name::as_bytes).collect();
-    Begun { what, path: names.join(&b"/"[..]).into() }
 }
 
 /// Leads somewhere else, by GET.
