@@ -58,7 +58,7 @@ struct Make {
     /// The file or folder, now or at a moment
     #[arg(value_name = "PATH[@T]")]
     path: Option<OsString>,
-    /// When it ends: 7d, 12h, \"2026-12-01 18:00\", never [default: in 7 days, or what the root's policy allows]
+    /// When it ends: 7d, 12h, "2026-12-01 18:00", never [default: in 7 days, or what the root's policy allows]
     #[arg(long, value_name = "TIME", value_parser = until, allow_hyphen_values = true)]
     expires: Option<Expiry>,
     /// How many downloads it is good for [default: any number]
