@@ -27,6 +27,7 @@ mod history;
 mod hold;
 mod join;
 mod leave;
+mod members;
 mod output;
 mod password;
 mod pause;

@@ -41,7 +41,7 @@ pub use error::Error;
 pub use ignore::{Complaint, IGNORE_FILE, Ignore};
 pub use probe::Abilities;
 pub use tree::Tree;
-pub use unit::unpack_to as unpack_unit;
+pub use unit::{bundle_of, unpack_to as unpack_unit};
 
 /// A path below the root: names joined by `/`; empty is the root itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

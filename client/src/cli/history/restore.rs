@@ -115,7 +115,7 @@ impl Restore {
         }
         let (place, what) = match (&self.undo, &self.target) {
             (Some(id), _) => undo(context, &mut history, id).await?,
-            (None, Some(target)) => self.to(context, target)?,
+            (None, Some(target)) => self.to(context, target).await?,
             (None, None) => return Err(Failure::usage("say what to restore")),
         };
         let plan = RestorePlan { what: Some(what), only: self.only.clone(), keep_new: self.keep_new };
@@ -149,11 +149,11 @@ impl Restore {
     }
 
     /// The place and the moment that the arguments name.
-    fn to(&self, context: &Context, target: &OsString) -> Result<(Place, What), Failure> {
+    async fn to(&self, context: &Context, target: &OsString) -> Result<(Place, What), Failure> {
         let (place, moment) = match &self.at {
             Some(at) => (Place::find(context, Path::new(target))?, at::parse(at)?),
             None => {
-                let At { place, moment } = At::find(context, target)?;
+                let At { place, moment } = At::find(context, target).await?;
                 (place, moment)
             }
         };

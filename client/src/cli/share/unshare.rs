@@ -54,7 +54,7 @@ impl Unshare {
         {
             return Ok(vec![sharing.named(context, text).await?]);
         }
-        let place = Place::find(context, Path::new(&self.what))?;
+        let place = Place::of_path(context, Path::new(&self.what))?;
         let mut links = sharing.links(place.root_id(), false).await?.links;
         links.retain(|link| link.path == place.relative);
         if links.is_empty() {
