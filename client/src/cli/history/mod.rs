@@ -1,6 +1,7 @@
 //! What was: the commands on versions, one file a command. They ask history-svc; contents come by way of the agent.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use quics_kit::names::Service;
 use quics_proto::common::v1::{Value, value::Kind};
@@ -42,6 +43,10 @@ pub(super) use usage::Usage;
 
 use at::At;
 pub(super) use at::{Place, coming, find};
+
+/// Between two looks at how far history-svc is, and how many there are.
+const LOOK: Duration = Duration::from_millis(100);
+const PATIENCE: u32 = 600;
 
 /// history-svc, as this device.
 pub(super) struct History {
@@ -93,6 +98,25 @@ impl History {
         let last = answer.map_err(|status| self.refused_at(place, &status))?.into_inner().versions.into_iter().next();
         let value = last.and_then(|version| version.row).and_then(|row| row.value);
         Ok(matches!(value.and_then(|value| value.kind), Some(Kind::Directory(_))))
+    }
+
+    /// Waits until history-svc knows of a commit of a root: versions come a moment after their changes.
+    ///
+    /// # Errors
+    /// One sentence, where that takes unusually long too.
+    pub(super) async fn knows(&mut self, place: &Place, commit: u64) -> Result<(), Failure> {
+        for _ in 0..PATIENCE {
+            let request = ListVersionsRequest { root_id: place.root_id(), page_size: 1, ..Default::default() };
+            let answer = self.client.list_versions(call(request)).await;
+            let applied = answer.map_err(|status| self.refused_at(place, &status))?.into_inner().applied;
+            if applied.map_or(0, |cursor| cursor.seq) >= commit {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(Failure::new(format!(
+            "history-svc does not know of commit #{commit} yet: give the same command again later"
+        )))
     }
 
     /// What something was at a moment.
