@@ -68,7 +68,7 @@ impl Config {
         for change in &changes {
             set(&mut settings, change).map_err(Failure::usage)?;
         }
-        let root = Place::find(context, Path::new(OsStr::from_bytes(&path)))?.root;
+        let root = Place::of_path(context, Path::new(OsStr::from_bytes(&path)))?.root;
         let mut sync = Sync::new(context)?;
         if let Some(share) = brake {
             sync.set_share(&root, share).await?;

@@ -1,5 +1,6 @@
 //! `quics devices`
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use quics_proto::registry::v1::{Device, ListDevicesRequest, RevokeDeviceRequest};
 use serde::Serialize;
@@ -91,6 +92,16 @@ impl Devices {
         output::table(&["DEVICE", "JOINED", "LAST SEEN", ""], &rows)?;
         Ok(DONE)
     }
+}
+
+/// The devices of a root's members.
+///
+/// # Errors
+/// One sentence.
+pub(super) async fn of_root(context: &Context, root_id: Bytes) -> Result<Vec<Device>, Failure> {
+    let mut registry = context.registry()?;
+    let listed = registry.client.list_devices(call(ListDevicesRequest { root_id })).await;
+    Ok(listed.map_err(|status| registry.refused(&status))?.into_inner().devices)
 }
 
 async fn revoke(mut registry: Registry, devices: &[Device], wanted: &str, yes: bool) -> Result<u8, Failure> {

@@ -1,5 +1,8 @@
 //! How a command ends.
 
+use std::num::ParseIntError;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tonic::{Code, Status};
 
 use crate::{account, agent, home};
@@ -37,6 +40,25 @@ impl Failure {
             eprintln!("quics: {}", self.text);
         }
     }
+}
+
+/// What is wrong with a value on the command line, where that is all that is wrong.
+pub(super) fn of_value(error: &clap::Error) -> Option<Failure> {
+    let told = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let (ErrorKind::ValueValidation, Some(reason)) = (error.kind(), std::error::Error::source(error)) else {
+        return None;
+    };
+    let argument = told(ContextKind::InvalidArg)?.split(' ').next()?;
+    let value = crate::text::line(told(ContextKind::InvalidValue)?);
+    // What numbers say of themselves does not name them.
+    Some(Failure::usage(if reason.is::<ParseIntError>() {
+        format!("{argument}: \"{value}\" cannot be: {reason}")
+    } else {
+        format!("{argument}: {reason}")
+    }))
 }
 
 impl From<home::Error> for Failure {

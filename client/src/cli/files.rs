@@ -1,7 +1,7 @@
 //! Copies of contents for the person: where they want one, and for their own tools.
 
 use std::fs::{DirBuilder, File, FileTimes, OpenOptions, Permissions, set_permissions};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use quics_proto::agent::v1::ReadContentRequest;
 use quics_proto::common::v1::{self as common, value::Kind};
+use rustix::fs::OFlags;
 
 use super::{Context, Failure};
 use crate::api;
-use crate::folder::unpack_unit;
+use crate::folder::{bundle_of, unpack_unit};
 use crate::text::path;
 
 /// Reads a content of at most `limit` bytes; `None` for a longer one.
@@ -51,7 +52,8 @@ pub(super) async fn head(
 /// One sentence; a file that exists is left as it is.
 pub(super) async fn write(agent: &mut api::Client, request: ReadContentRequest, at: &Path) -> Result<(), Failure> {
     let mut file = create(at)?;
-    let written = copy(agent, request, &mut file, at).await;
+    let copied = copy(agent, request, &mut file, at).await;
+    let written = copied.and_then(|()| file.sync_all().map_err(|error| wrong("write", at, &error)));
     if written.is_err() {
         // It was made by this call.
         if let Err(error) = std::fs::remove_file(at) {
@@ -112,6 +114,11 @@ pub(super) fn dress(at: &Path, mode: u32, modified: Option<Timestamp>) -> Result
     dressed.map_err(|error| wrong("dress", at, &error))
 }
 
+/// Whether something is at a path, be it a link that leads nowhere.
+pub(super) fn is_there(at: &Path) -> bool {
+    at.symlink_metadata().is_ok()
+}
+
 /// What is at a path now; `None` if nothing is.
 ///
 /// # Errors
@@ -127,9 +134,73 @@ pub(super) fn look(at: &Path) -> Result<Option<Kind>, Failure> {
         Kind::Link(common::Link { target: target.into_os_string().into_vec().into() })
     } else if found.is_dir() {
         Kind::Directory(common::Directory {})
-    } else {
+    } else if found.is_file() {
         Kind::File(common::File { size: found.len(), ..Default::default() })
+    } else {
+        return Err(no_file(at));
     }))
+}
+
+fn no_file(at: &Path) -> Failure {
+    Failure::new(format!("{} is a FIFO, socket or device, which has no versions", path(at)))
+}
+
+/// Opens a file to be read; one that became a FIFO is waited for by nobody.
+fn open(at: &Path) -> Result<File, Failure> {
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(at);
+    let file = opened.map_err(|error| wrong("read", at, &error))?;
+    let found = file.metadata().map_err(|error| wrong("read", at, &error))?;
+    if found.is_file() { Ok(file) } else { Err(no_file(at)) }
+}
+
+/// Reads the beginning of a directory's bundle, as if it were a unit: `limit` bytes, or all if it is shorter, and how long it
+/// is.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn bundle(at: &Path, limit: usize) -> Result<(Vec<u8>, u64), Failure> {
+    let mut bytes = Vec::new();
+    let read = bundle_of(at).and_then(|(bundle, size)| {
+        bundle.take(limit as u64).read_to_end(&mut bytes)?;
+        Ok(size)
+    });
+    let size = read.map_err(|error| wrong("read", at, &error))?;
+    Ok((bytes, size))
+}
+
+/// Whether a file, or a directory as the bundle of a unit, has just the bytes of a content.
+///
+/// # Errors
+/// One sentence.
+pub(super) async fn same(
+    agent: &mut api::Client,
+    request: ReadContentRequest,
+    at: &Path,
+    unit: bool,
+) -> Result<bool, Failure> {
+    let (mut here, size): (Box<dyn Read>, u64) = if unit {
+        let (bundle, size) = bundle_of(at).map_err(|error| wrong("read", at, &error))?;
+        (Box::new(bundle), size)
+    } else {
+        let file = open(at)?;
+        let size = file.metadata().map_err(|error| wrong("read", at, &error))?.len();
+        (Box::new(file), size)
+    };
+    if request.file.as_ref().is_some_and(|file| file.size != size) {
+        return Ok(false);
+    }
+    let mut stream = agent.read_content(request).await?.into_inner();
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.message().await? {
+        bytes.resize(piece.data.len(), 0);
+        match here.read_exact(&mut bytes) {
+            Ok(()) if bytes == piece.data => {}
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(wrong("read", at, &error)),
+        }
+    }
+    Ok(true)
 }
 
 /// Reads the beginning of a file: `limit` bytes, or all if it is shorter.
@@ -138,17 +209,51 @@ pub(super) fn look(at: &Path) -> Result<Option<Kind>, Failure> {
 /// One sentence.
 pub(super) fn head_of(at: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let read = File::open(at).and_then(|file| file.take(limit as u64).read_to_end(&mut bytes));
+    let read = open(at)?.take(limit as u64).read_to_end(&mut bytes);
     read.map_err(|error| wrong("read", at, &error))?;
     Ok(bytes)
 }
 
-async fn copy(agent: &mut api::Client, request: ReadContentRequest, file: &mut File, at: &Path) -> Result<(), Failure> {
+/// Whether a path stands for what is written through and holds nothing itself: the output ("-"), a pipe, a terminal.
+pub(super) fn is_stream(at: &Path) -> bool {
+    let special = |is: std::fs::Metadata| !(is.is_file() || is.is_dir());
+    is_output(at) || at == Path::new("/dev/stderr") || at.starts_with("/dev/fd") || at.metadata().is_ok_and(special)
+}
+
+fn is_output(at: &Path) -> bool {
+    at == Path::new("-") || at == Path::new("/dev/stdout")
+}
+
+/// Opens it.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn stream(at: &Path) -> Result<Box<dyn Write>, Failure> {
+    if is_output(at) {
+        return Ok(Box::new(std::io::stdout()));
+    }
+    let opened = OpenOptions::new().write(true).open(at);
+    opened.map(|file| Box::new(file) as Box<dyn Write>).map_err(|error| wrong("write", at, &error))
+}
+
+/// Writes a content to what is open.
+///
+/// # Errors
+/// One sentence; none that says anything where nobody reads on.
+pub(super) async fn copy(
+    agent: &mut api::Client,
+    request: ReadContentRequest,
+    to: &mut impl Write,
+    at: &Path,
+) -> Result<(), Failure> {
     let mut stream = agent.read_content(request).await?.into_inner();
     while let Some(piece) = stream.message().await? {
-        file.write_all(&piece.data).map_err(|error| wrong("write", at, &error))?;
+        to.write_all(&piece.data).map_err(|error| match error.kind() {
+            std::io::ErrorKind::BrokenPipe => error.into(),
+            _ => wrong("write", at, &error),
+        })?;
     }
-    file.sync_all().map_err(|error| wrong("write", at, &error))
+    Ok(())
 }
 
 fn create(at: &Path) -> Result<File, Failure> {

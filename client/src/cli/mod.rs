@@ -27,6 +27,7 @@ mod history;
 mod hold;
 mod join;
 mod leave;
+mod members;
 mod output;
 mod password;
 mod pause;
@@ -127,6 +128,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(failure) = failure::of_value(&error) {
+                failure.print();
+                return ExitCode::from(failure.code);
+            }
             let wrong = error.use_stderr();
             // Nothing can be said where stdout and stderr are closed.
             let _closed = error.print();
@@ -212,6 +217,35 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_one_sentence() {
+        let told = |args: &[&str]| {
+            let error = Cli::try_parse_from(["quics"].iter().chain(args)).unwrap_err();
+            failure::of_value(&error).map(|failure| (failure.code, failure.text))
+        };
+        for (args, words) in [
+            (&["share", "a", "--limit", "x"][..], "--limit: \"x\" is no number of downloads"),
+            (&["share", "a", "--expires", "x"], "--expires: \"x\" is no time: write 7d"),
+            (&["share", "a", "--label", "a\nb"], "--label: \"a\\nb\" is no label: one has at most 256 bytes"),
+            (&["policy", "set", "--every", "x"], "--every: \"x\" is no such time"),
+            (&["log", "--limit", "a\u{1b}b"], "--limit: \"a\\u{1b}b\" cannot be: invalid digit"),
+        ] {
+            let (code, text) = told(args).unwrap_or_default();
+            assert!(code == failure::USAGE && text.contains(words) && !text.contains('\n'), "{args:?}: {text}");
+        }
+        assert_eq!(told(&["status", "--nonsense"]), None);
+    }
+
+    #[test]
+    fn help_shows_no_backslashes() {
+        fn look(command: &mut clap::Command, path: &str) {
+            let (help, path) = (command.render_long_help().to_string(), format!("{path} {}", command.get_name()));
+            assert!(!help.contains('\\'), "{path}: {help}");
+            command.get_subcommands_mut().for_each(|below| look(below, &path));
+        }
+        look(&mut Cli::command(), "");
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl Engine {
     /// The node cannot be synced as it is; it is looked at again when it changes.
     fn wait_for_change(&mut self, node: NodeId) {
         let subject = self.subject_of(node);
+        self.unfit.insert(node);
         self.trees.wait(subject);
     }
 

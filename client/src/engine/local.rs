@@ -330,6 +330,7 @@ impl Engine {
 
     /// Makes a node's new stat known.
     pub(super) fn update(&mut self, node: NodeId, stat: Stat, value: Option<Value>) {
+        self.unfit.remove(&node);
         self.stats.insert(node, stat);
         if value.is_none() {
             self.racy.remove(&node);
@@ -346,6 +347,11 @@ impl Engine {
         while let Some(node) = below.pop() {
             if let Some(it) = self.trees.node(node) {
                 below.extend(it.children.values().copied());
+            }
+            if self.unfit.remove(&node)
+                && let Some(path) = self.path_of(node)
+            {
+                self.problems.remove(&path);
             }
             self.stats.remove(&node);
             self.racy.remove(&node);

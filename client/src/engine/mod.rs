@@ -141,6 +141,8 @@ pub struct Engine {
     stats: HashMap<NodeId, Stat>,
     /// Nodes whose content was read so soon after its last change that the same stat may hide another.
     racy: HashSet<NodeId>,
+    /// Nodes that cannot be synced as they are: there is nothing to send of them.
+    unfit: HashSet<NodeId>,
     /// The stat under which an entry's node had the synced value.
     agreed: HashMap<EntryId, record::Agreed>,
     look: local::Look,
@@ -202,6 +204,7 @@ impl Engine {
             trees: loaded.trees,
             stats: HashMap::new(),
             racy: HashSet::new(),
+            unfit: HashSet::new(),
             agreed: loaded.agreed,
             look: local::Look::default(),
             contents: content::Contents::default(),

@@ -1,7 +1,7 @@
 //! What the engine tells people: counts, problems, and why one path is not in sync.
 
 use bytes::Bytes;
-use quics_reconcile::{Conflict, Row, Subject, Value};
+use quics_reconcile::{Conflict, NodeId, Row, Subject, Value};
 use quics_types::{Cursor, EntryId, Name, Place};
 
 use super::{Engine, Link};
@@ -93,7 +93,7 @@ impl Engine {
             connected: self.link == Link::Up && self.level,
             paused: self.paused,
             entries: bound as u64,
-            outgoing: (self.flights.len() + self.trees.new_nodes()) as u64,
+            outgoing: self.outgoing(),
             unsettled: self.trees.unsettled() as u64,
             incoming: live.saturating_sub(synced) as u64,
             conflicts: self.trees.conflicts().count() as u64,
@@ -108,6 +108,13 @@ impl Engine {
             },
             cursor: self.cursor,
         }
+    }
+
+    /// Proposals under way, and what is new on the disk and can be sent.
+    fn outgoing(&self) -> u64 {
+        let is_new = |node: &&NodeId| self.trees.node(**node).is_some_and(|it| it.entry.is_none());
+        let unfit = self.unfit.iter().filter(is_new).count();
+        (self.flights.len() + self.trees.new_nodes().saturating_sub(unfit)) as u64
     }
 
     /// What to say where the server holds changes of this device.

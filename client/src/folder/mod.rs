@@ -18,6 +18,7 @@ mod disk;
 mod displaced;
 mod error;
 mod fault;
+mod fit;
 mod ignore;
 mod listing;
 mod marker;
@@ -38,10 +39,11 @@ pub use body::Body;
 pub use disk::Disk;
 pub use displaced::{DisplacedEdit, GRACE_SECONDS};
 pub use error::Error;
+pub use fit::{RESERVE_BYTES, closed, pinned, room};
 pub use ignore::{Complaint, IGNORE_FILE, Ignore};
 pub use probe::Abilities;
 pub use tree::Tree;
-pub use unit::unpack_to as unpack_unit;
+pub use unit::{bundle_of, unpack_to as unpack_unit};
 
 /// A path below the root: names joined by `/`; empty is the root itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -275,6 +275,18 @@ pub fn unpack_to(bundle: &File, at: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a directory at any path to be read as a unit's bundle, with the length of that.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] where no directory is; as [`look`].
+pub fn bundle_of(at: &Path) -> io::Result<(impl Read + use<>, u64)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let dev = beneath::device(fs::open(at, flags, Mode::empty())?)?;
+    let found = Reader::open(fs::CWD, std::os::unix::ffi::OsStrExt::as_bytes(at.as_os_str()), dev)?;
+    let (reader, stat) = found.ok_or(io::ErrorKind::NotFound)?;
+    Ok((reader, stat.size))
+}
+
 /// Removes a directory with everything in it, which is nobody's any more.
 pub(super) fn remove_all(dir: impl AsFd, name: &str) -> io::Result<()> {
     // The standard library's way follows no link; the handle's own path keeps it from being led elsewhere.

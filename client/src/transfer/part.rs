@@ -23,12 +23,10 @@ use rustix::{
 };
 
 use super::local::{Similar, read_verified};
-use crate::folder::Tree;
+use crate::folder::{RESERVE_BYTES, Tree};
 
 /// Written bytes after which a sync is begun beside further writing, so that the last one is short.
 const SYNC_BYTES: u64 = 64 * 1024 * 1024;
-/// Bytes that stay free on the file system.
-const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// An incomplete content. All calls block.
 #[derive(Debug)]

@@ -49,6 +49,23 @@ fn an_agent_without_its_server_runs_and_says_so() {
 }
 
 #[test]
+fn what_is_held_here_is_listed_though_the_server_cannot_be_asked() {
+    let world = World::new();
+    world.join_nobody();
+    world.attach_lost("docs");
+    let ran = world.run(&["agent", "start"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let running = Running(world);
+    let world = &running.0;
+    let listed = (0..100).map(|_| world.run(&["hold", "list"])).find(|ran| ran.out.contains("docs"));
+    let listed = listed.expect("the root whose folder is gone is held");
+    assert_eq!(listed.code, 3, "{listed:?}");
+    assert!(listed.err.contains("cannot be said") && listed.err.trim_end().lines().count() == 1, "{listed:?}");
+    let told: serde_json::Value = serde_json::from_str(&world.run(&["hold", "list", "--json"]).out).unwrap();
+    assert_eq!((&told["held"][0]["root"], &told["braked"]), (&"docs".into(), &serde_json::json!([])));
+}
+
+#[test]
 fn directories_that_cannot_be_synced_are_said_and_left_as_they_are() {
     let running = Running::start();
     let world = &running.0;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use quics_client::home::{Account, Home, Settings};
-use quics_types::{DeviceId, UserId};
+use quics_client::home::{Account, Home, RootEntry, Settings};
+use quics_types::{DeviceId, LeaseId, Role, RootId, UnitNames, UserId};
 
 /// What a run of the program gave.
 #[derive(Debug)]
@@ -83,6 +83,24 @@ impl World {
             user_name: "ann".into(),
         };
         locked.save(&Settings { account: Some(account), roots: Vec::new() }).unwrap();
+    }
+}
+
+impl World {
+    /// Has it sync a root whose folder is gone.
+    pub(crate) fn attach_lost(&self, name: &str) {
+        let home = Home::find(Some(self.home())).unwrap();
+        let mut settings = home.settings().unwrap();
+        settings.roots.push(RootEntry {
+            id: RootId::from_bytes([5; 16]),
+            name: name.into(),
+            path: self.path(name),
+            lease: LeaseId::from_bytes([6; 16]),
+            role: Role::Owner,
+            units: UnitNames::default(),
+            paused: false,
+        });
+        home.lock().unwrap().save(&settings).unwrap();
     }
 }
 

@@ -4,6 +4,8 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use console::style;
+use quics_kit::names::Service;
+use quics_proto::sync::v1::{GetStatisticsRequest, admin_service_client::AdminServiceClient};
 use tokio::time::timeout;
 use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -29,15 +31,20 @@ pub(crate) async fn status(data: &Data, json: bool) -> Result<ExitCode> {
         all &= serving;
         rows.push((service, serving, process::memory(service.pid).map(|memory| memory.now).ok()));
     }
+    let behind = behind(&record.services).await;
     let fingerprint = data.fingerprint()?.map(|it| it.to_string());
     if json {
         let services: Vec<_> = rows
             .iter()
             .map(|(service, serves, memory)| {
-                serde_json::json!({
+                let mut told = serde_json::json!({
                     "name": service.name, "serves": serves, "process": service.pid, "address": service.address,
                     "operations": service.ops, "restarts": service.restarts, "memory_bytes": memory,
-                })
+                });
+                if is(service, Service::History) {
+                    told["changes_behind"] = behind.into();
+                }
+                told
             })
             .collect();
         let told = serde_json::json!({
@@ -55,7 +62,12 @@ pub(crate) async fn status(data: &Data, json: bool) -> Result<ExitCode> {
             let word = if serves { style(word).green() } else { style(word).red() };
             let memory = memory.map_or_else(String::new, |bytes| format!("{} MiB", bytes >> 20));
             let ServiceRecord { name, address, ops, pid, restarts, .. } = service;
-            println!("{name:<9} {word} {address:<22} {ops:<22} {pid:>8} {restarts:>9} {memory:>8}");
+            let behind = match behind.filter(|_| is(service, Service::History)) {
+                None | Some(0) => String::new(),
+                Some(1) => "  1 change behind".to_owned(),
+                Some(behind) => format!("  {behind} changes behind"),
+            };
+            println!("{name:<9} {word} {address:<22} {ops:<22} {pid:>8} {restarts:>9} {memory:>8}{behind}");
         }
         if let Some(fingerprint) = fingerprint {
             println!("fingerprint {fingerprint}");
@@ -63,6 +75,21 @@ pub(crate) async fn status(data: &Data, json: bool) -> Result<ExitCode> {
         println!("data        {} (process {})", data.root().display(), record.pid);
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn is(record: &ServiceRecord, service: Service) -> bool {
+    record.name == service.as_str()
+}
+
+/// How many changes sync-svc keeps for history-svc, which has not taken them yet; `None` where it cannot be asked.
+async fn behind(services: &[ServiceRecord]) -> Option<u64> {
+    let sync = services.iter().find(|record| is(record, Service::Sync))?;
+    let ask = async {
+        let endpoint = Endpoint::from_shared(format!("http://{}", sync.ops)).ok()?;
+        let mut client = AdminServiceClient::new(endpoint.connect().await.ok()?);
+        Some(client.get_statistics(GetStatisticsRequest {}).await.ok()?.into_inner().outbox_records)
+    };
+    timeout(ANSWER, ask).await.ok().flatten()
 }
 
 /// Whether a service says of itself that it serves.

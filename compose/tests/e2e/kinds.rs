@@ -68,6 +68,18 @@ fn fifos_and_sockets_are_reported_and_block_nothing() {
     });
     assert!(!pair.on("pipe").exists() && !pair.on("socket").exists());
     assert!(pair.at("pipe").exists() && pair.at("socket").exists());
+
+    // A file that becomes one is reported too; nothing of it is to be sent, and what is gone is reported no more.
+    fs::remove_file(pair.at("file")).unwrap();
+    mknodat(CWD, pair.at("file"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let root = || pair.left.status().unwrap()["roots"][0].clone();
+    until("all three to be reported, and nothing to be sent", || {
+        let root = root();
+        root["problem_count"] == 3 && root["outgoing"] == 0 && root["state"] == "in_sync"
+    });
+    assert_eq!(text(pair.on("file")), "goes on");
+    fs::remove_file(pair.at("pipe")).unwrap();
+    until("the one that is gone to be reported no more", || root()["problem_count"] == 2);
 }
 
 #[test]

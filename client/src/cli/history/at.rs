@@ -9,7 +9,8 @@ use jiff::{Timestamp, Zoned};
 use quics_proto::history::v1::subject::Subject as Named;
 use quics_proto::history::v1::{Moment, Subject, VersionNumber, moment};
 
-use crate::cli::{Context, Failure, context};
+use super::History;
+use crate::cli::{Context, Failure, context, files};
 use crate::home::RootEntry;
 use crate::text;
 
@@ -27,11 +28,27 @@ pub(in crate::cli) struct Place {
 }
 
 impl Place {
-    /// Finds the root in which a path lies.
+    /// Finds what lies at a path or, where nothing is there, the root that is called so.
     ///
     /// # Errors
     /// One sentence.
     pub(in crate::cli) fn find(context: &Context, path: &Path) -> Result<Self, Failure> {
+        let found = Self::of_path(context, path);
+        if found.as_ref().is_ok_and(|place| files::is_there(&place.local(&place.relative))) {
+            return found;
+        }
+        let roots = context.home.settings()?.roots;
+        match roots.into_iter().find(|root| path.to_str() == Some(&root.name)) {
+            Some(root) => Ok(Self { root, relative: Bytes::new() }),
+            None => found,
+        }
+    }
+
+    /// Finds the root in which a path lies.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(in crate::cli) fn of_path(context: &Context, path: &Path) -> Result<Self, Failure> {
         let roots = context.home.settings()?.roots;
         let find = |place: &Path| {
             roots.iter().find_map(|root| {
@@ -50,30 +67,15 @@ impl Place {
         find(&place).ok_or_else(|| crate::agent::Error::NoRoot { at: place }.into())
     }
 
-    /// The root with a name, or what lies at a path; without either as [`Place::find_or_only`].
+    /// What is named, as [`Place::find`], or the root that one is in, or the only one that there is.
     ///
     /// # Errors
     /// One sentence.
-    pub(in crate::cli) fn named(context: &Context, name: Option<&Path>) -> Result<Self, Failure> {
-        let named = match name {
-            Some(name) => context.home.settings()?.roots.into_iter().find(|root| name.to_str() == Some(&root.name)),
-            None => None,
-        };
-        match named {
-            Some(root) => Ok(Self { root, relative: Bytes::new() }),
-            None => Self::find_or_only(context, name),
-        }
-    }
-
-    /// The root that lies at a path or around it, or the only one that there is.
-    ///
-    /// # Errors
-    /// One sentence.
-    pub(super) fn find_or_only(context: &Context, path: Option<&Path>) -> Result<Self, Failure> {
+    pub(in crate::cli) fn find_or_only(context: &Context, path: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = path {
             return Self::find(context, path);
         }
-        if let Ok(here) = Self::find(context, Path::new(".")) {
+        if let Ok(here) = Self::of_path(context, Path::new(".")) {
             return Ok(here);
         }
         let mut roots = context.home.settings()?.roots;
@@ -114,21 +116,68 @@ impl At {
     /// Reads `PATH@T`.
     ///
     /// # Errors
-    /// One sentence.
-    pub(super) fn find(context: &Context, text: &OsStr) -> Result<Self, Failure> {
-        let wanted = || {
-            Failure::usage(format!(
+    /// One sentence; of a path alone, that it has to say which version.
+    pub(super) async fn find(context: &Context, text: &OsStr) -> Result<Self, Failure> {
+        match named(context, text, true).await? {
+            (place, Some(moment)) => Ok(Self { place, moment }),
+            (_, None) => Err(Failure::usage(format!(
                 "say which version: {0}@7, or {0}@\"2h ago\"; `quics log` shows all",
                 text::path(text)
-            ))
-        };
-        let (path, when) = split(text).ok_or_else(wanted)?;
-        Ok(Self { place: Place::find(context, Path::new(&path))?, moment: parse(&when)? })
+            ))),
+        }
     }
 }
 
+/// Reads `PATH` or `PATH@T`; names may have an `@` in them. What is done to it is not to be done to a whole root by mistake:
+/// its name does not do here.
+///
+/// # Errors
+/// One sentence.
+pub(in crate::cli) async fn find(context: &Context, text: &OsStr) -> Result<(Place, Option<Moment>), Failure> {
+    named(context, text, false).await
+}
+
+/// What a text names.
+#[derive(Debug)]
+enum Meant {
+    /// Something whose name is all of it.
+    Whole,
+    /// Something at a moment.
+    At(OsString, Moment),
+    /// What stands behind the `@` is no moment, and nothing is called so here: it may have been once.
+    Once(Failure),
+}
+
+/// Decides what a text names, by what is there now. Where a moment is needed, one that is read as such counts, unless
+/// something is there that is called like the whole and nothing that is called like what stands before it.
+fn meant(text: &OsStr, needed: bool, there: impl Fn(&Path) -> bool) -> Meant {
+    let Some((path, when)) = split(text) else { return Meant::Whole };
+    let whole = there(Path::new(text));
+    match parse(&when) {
+        Ok(_) if whole && !(needed && there(Path::new(&path))) => Meant::Whole,
+        Ok(moment) => Meant::At(path, moment),
+        Err(_) if whole => Meant::Whole,
+        Err(failure) => Meant::Once(failure),
+    }
+}
+
+async fn named(context: &Context, text: &OsStr, needed: bool) -> Result<(Place, Option<Moment>), Failure> {
+    let find = if needed { Place::find } else { Place::of_path };
+    let failure = match meant(text, needed, files::is_there) {
+        Meant::Whole => return Ok((find(context, Path::new(text))?, None)),
+        Meant::At(path, moment) => return Ok((find(context, Path::new(&path))?, Some(moment))),
+        Meant::Once(failure) => failure,
+    };
+    let Ok(place) = Place::of_path(context, Path::new(text)) else { return Err(failure) };
+    let known = match History::find(context).await {
+        Ok(mut history) => history.has_known(&place).await,
+        Err(_away) => false,
+    };
+    if known { Ok((place, None)) } else { Err(failure) }
+}
+
 /// Splits at the last `@`.
-pub(in crate::cli) fn split(text: &OsStr) -> Option<(OsString, String)> {
+fn split(text: &OsStr) -> Option<(OsString, String)> {
     let bytes = text.as_bytes();
     let at = bytes.iter().rposition(|byte| *byte == b'@').filter(|at| *at > 0)?;
     let when = String::from_utf8(bytes[at + 1..].to_vec()).ok()?;
@@ -139,7 +188,7 @@ pub(in crate::cli) fn split(text: &OsStr) -> Option<(OsString, String)> {
 ///
 /// # Errors
 /// One sentence.
-pub(in crate::cli) fn parse(text: &str) -> Result<Moment, Failure> {
+pub(super) fn parse(text: &str) -> Result<Moment, Failure> {
     let moment = number(text).or_else(|| commit(text)).map_or_else(|| time(text).map(moment::Moment::Time), Ok)?;
     Ok(Moment { moment: Some(moment) })
 }
@@ -248,6 +297,27 @@ mod tests {
         assert!(coming("tomorrow").unwrap().seconds > Zoned::now().timestamp().as_second());
         assert!(coming("2020-01-01").unwrap_err().text.contains("is over"));
         assert!(coming("sometime").unwrap_err().text.contains("no time"));
+    }
+
+    #[test]
+    fn a_name_with_an_at_in_it_is_itself_unless_a_moment_is_meant() {
+        let told = |text: &str, needed, there: &[&str]| match meant(OsStr::new(text), needed, |path| {
+            there.iter().any(|name| path == Path::new(name))
+        }) {
+            Meant::Whole => "whole".to_owned(),
+            Meant::At(path, _) => path.into_string().unwrap(),
+            Meant::Once(failure) => failure.text,
+        };
+        for needed in [true, false] {
+            assert_eq!(told("plan.txt", needed, &[]), "whole");
+            assert_eq!(told("plan.txt@7", needed, &["plan.txt"]), "plan.txt");
+            assert_eq!(told("at@x.txt", needed, &["at@x.txt"]), "whole");
+            assert_eq!(told("at@x.txt@7", needed, &["at@x.txt"]), "at@x.txt");
+            assert_eq!(told("a@7", needed, &["a@7"]), "whole");
+            assert!(told("at@x.txt", needed, &[]).contains("no time"), "only history knows");
+        }
+        assert_eq!(told("a@7", true, &["a", "a@7"]), "a");
+        assert_eq!(told("a@7", false, &["a", "a@7"]), "whole");
     }
 
     #[test]

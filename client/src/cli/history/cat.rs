@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 
 use clap::Args;
 use quics_proto::common::v1::File;
@@ -30,7 +31,7 @@ pub(in crate::cli) struct Cat {
 
 impl Cat {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let at = At::find(context, &self.at)?;
+        let at = At::find(context, &self.at).await?;
         let version = History::find(context).await?.version(&at).await?;
         let mut out = std::io::stdout().lock();
         let file = match value(&version).and_then(|value| value.kind.as_ref()) {
@@ -46,10 +47,7 @@ impl Cat {
             None => return Err(is(&at.place, "deleted then")),
         };
         let mut agent = context.agent().await?;
-        let mut stream = agent.read_content(request(&at.place, &version, file)?).await?.into_inner();
-        while let Some(piece) = stream.message().await? {
-            out.write_all(&piece.data)?;
-        }
+        files::copy(&mut agent, request(&at.place, &version, file)?, &mut out, Path::new("-")).await?;
         out.flush()?;
         Ok(DONE)
     }

@@ -13,19 +13,24 @@ use super::at::{self, At, Place};
 use super::{History, cat, number, restore, value, what};
 use crate::api;
 use crate::cli::failure::DONE;
+use crate::cli::members::{self, Whole};
 use crate::cli::{Context, Failure, difference, files, output};
 use crate::merge;
 use crate::text;
 
+mod trees;
+
 /// Show what differs between a version and another, or what is here now
 #[derive(Debug, Args)]
 #[command(after_help = format!("\
-Texts are compared line by line; of pictures the dimensions are shown, of anything else the sizes. {}
+Texts are compared line by line; of pictures the dimensions are shown, of anything else the sizes and whether they differ. Of
+directories it is told what was created, changed and deleted. {}
 
 Examples:
   quics diff ~/Documents/plan.txt@7              with the file as it is here, saved or not
   quics diff ~/Documents/plan.txt@5 ~/Documents/plan.txt@7
-  quics diff ~/Documents@yesterday               what has changed in a directory since", at::MOMENTS))]
+  quics diff ~/Documents@yesterday               what has changed in a directory since
+  quics diff ~/Documents@\"2 days ago\" ~/Documents@yesterday", at::MOMENTS))]
 pub(in crate::cli) struct Diff {
     /// The older version
     #[arg(value_name = "PATH@T")]
@@ -37,35 +42,32 @@ pub(in crate::cli) struct Diff {
 
 impl Diff {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let at = At::find(context, &self.before)?;
+        let at = At::find(context, &self.before).await?;
+        let after = match &self.after {
+            Some(after) => Some(At::find(context, after).await?),
+            None => None,
+        };
         let mut history = History::find(context).await?;
-        if at.place.relative.is_empty() {
-            return directory(&mut history, &at, self.after.is_some()).await;
-        }
-        let before = history.version(&at).await?;
-        if matches!(value(&before).and_then(|value| value.kind.as_ref()), Some(Kind::Directory(_))) {
-            return directory(&mut history, &at, self.after.is_some()).await;
-        }
+        let before = if at.place.relative.is_empty() { None } else { Some(history.version(&at).await?) };
+        let Some(before) = before.filter(|version| !is_directory(value(version))) else {
+            match &after {
+                Some(after) => trees::compare(&mut history, &at, after).await?,
+                None => restore::changes_since(&mut history, &at).await?,
+            }
+            return Ok(DONE);
+        };
         let mut agent = context.agent().await?;
         let first = Side::of_version(&at.place, before)?;
-        let second = match &self.after {
-            Some(after) => {
-                let at = At::find(context, after)?;
-                Side::of_version(&at.place, history.version(&at).await?)?
-            }
-            None => Side::here(&at.place)?,
+        let second = match &after {
+            Some(after) => Side::of_version(&after.place, history.version(after).await?)?,
+            None => Side::here(&at.place, &first)?,
         };
         compare(&mut agent, &first, &second).await
     }
 }
 
-/// What has changed in a directory: what restoring it would take back.
-async fn directory(history: &mut History, at: &At, two: bool) -> Result<u8, Failure> {
-    if two {
-        return Err(Failure::usage("two moments of a directory are not compared: give one, or a file in it"));
-    }
-    restore::changes_since(history, at).await?;
-    Ok(DONE)
+fn is_directory(value: Option<&common::Value>) -> bool {
+    matches!(value.and_then(|value| value.kind.as_ref()), Some(Kind::Directory(_)))
 }
 
 /// One side of a comparison.
@@ -82,6 +84,9 @@ enum Content {
     None,
     Kept(ReadContentRequest),
     Here(PathBuf),
+    /// Those of a unit's bundle.
+    KeptUnit(ReadContentRequest),
+    UnitHere(PathBuf),
 }
 
 impl Side {
@@ -89,19 +94,24 @@ impl Side {
         let there = value(&version).cloned();
         let content = match there.as_ref().and_then(|value| value.kind.as_ref()) {
             Some(Kind::File(file)) => Content::Kept(cat::request(place, &version, file)?),
+            Some(Kind::Unit(unit)) => {
+                let bundle = common::File { content_id: unit.content_id.clone(), size: unit.size };
+                Content::KeptUnit(cat::request(place, &version, &bundle)?)
+            }
             _ => Content::None,
         };
         let path = version.path.clone();
         Ok(Self { name: format!("{}@{}", text::bytes(&path), number(&version)), value: there, path, content })
     }
 
-    /// What is in the folder now, synced or not.
-    fn here(place: &Place) -> Result<Self, Failure> {
+    /// What is in the folder now, synced or not; a directory is read as the unit that it was.
+    fn here(place: &Place, before: &Side) -> Result<Self, Failure> {
         let path = place.local(&place.relative);
         let name = format!("{} as it is here", text::path(&path));
         let value = files::look(&path)?.map(|kind| common::Value { kind: Some(kind) });
         let content = match value.as_ref().and_then(|value| value.kind.as_ref()) {
             Some(Kind::File(_)) => Content::Here(path),
+            Some(Kind::Directory(_)) if matches!(before.content, Content::KeptUnit(_)) => Content::UnitHere(path),
             _ => Content::None,
         };
         Ok(Self { name, value, path: place.relative.clone(), content })
@@ -111,14 +121,33 @@ impl Side {
     async fn text(&self, agent: &mut api::Client) -> Result<Option<Bytes>, Failure> {
         match &self.content {
             Content::None => Ok(self.value.is_none().then(Bytes::new)),
+            Content::KeptUnit(_) | Content::UnitHere(_) => Ok(None),
             Content::Kept(request) => difference::text_of(agent, request.clone()).await,
             Content::Here(path) => Ok(files::load(path, merge::TEXT_BYTES)?.filter(|bytes| merge::is_text(bytes))),
         }
     }
 
+    /// What it holds, if it is a unit.
+    async fn whole(&self, agent: &mut api::Client) -> Result<Option<Whole>, Failure> {
+        match &self.content {
+            Content::KeptUnit(request) => Ok(members::read(agent, request.clone()).await),
+            Content::UnitHere(path) => members::here(path).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The dimensions of a picture, how many files a unit has.
+    async fn more(&self, agent: &mut api::Client) -> Option<String> {
+        match &self.content {
+            Content::KeptUnit(request) => Some(members::list(agent, request.clone()).await?.count()),
+            Content::UnitHere(path) => Some(members::here(path).ok()?.count()),
+            _ => self.dimensions(agent).await,
+        }
+    }
+
     async fn dimensions(&self, agent: &mut api::Client) -> Option<String> {
         match &self.content {
-            Content::None => None,
+            Content::None | Content::KeptUnit(_) | Content::UnitHere(_) => None,
             Content::Kept(request) => difference::dimensions(agent, &self.path, request.clone()).await,
             Content::Here(path) => difference::dimensions_of(&files::head_of(path, difference::HEAD).ok()?),
         }
@@ -136,9 +165,28 @@ async fn compare(agent: &mut api::Client, first: &Side, second: &Side) -> Result
         return Ok(DONE);
     }
     for side in [first, second] {
-        let dimensions = side.dimensions(agent).await.map(|told| format!(", {told}")).unwrap_or_default();
+        let more = side.more(agent).await.map(|told| format!(", {told}")).unwrap_or_default();
         let what = if side.value.is_none() { "nothing".to_owned() } else { what(side.value.as_ref()) };
-        output::line(format_args!("{}: {what}{dimensions}", side.name))?;
+        output::line(format_args!("{}: {what}{more}", side.name))?;
     }
+    if let (Some(before), Some(after)) = (first.whole(agent).await?, second.whole(agent).await?) {
+        let changes = before.changes(&after);
+        // That there are none does not say that they are the same, where only lists were read.
+        if !changes.is_empty() {
+            let title = format!("From {} to {}:", first.name, second.name);
+            members::print(&title, &changes, usize::MAX, "")?;
+            return Ok(DONE);
+        }
+    }
+    output::line(if same(agent, first, second).await? { "They are the same." } else { "They differ." })?;
     Ok(DONE)
+}
+
+/// Whether both are the same, whatever they are called.
+async fn same(agent: &mut api::Client, first: &Side, second: &Side) -> Result<bool, Failure> {
+    match (&first.content, &second.content) {
+        (Content::Kept(request), Content::Here(path)) => files::same(agent, request.clone(), path, false).await,
+        (Content::KeptUnit(request), Content::UnitHere(path)) => files::same(agent, request.clone(), path, true).await,
+        _ => Ok(first.value == second.value),
+    }
 }

@@ -1,6 +1,7 @@
 //! `quics get`
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -25,19 +26,20 @@ What is in the folder now stays as it is. {}
 
 Examples:
   quics get ~/Documents/plan.odt@7 -o /tmp/plan.odt
-  quics get ~/Documents/letters@\"2h ago\" -o /tmp/letters", at::MOMENTS))]
+  quics get ~/Documents/letters@\"2h ago\" -o /tmp/letters
+  quics get ~/Documents/plan.txt@7 -o - | wc", at::MOMENTS))]
 pub(in crate::cli) struct Get {
     /// The file or directory, and the moment
     #[arg(value_name = "PATH@T")]
     at: OsString,
-    /// Where to write it; it must not exist yet
+    /// Where to write it; it must not exist yet. A file can be written to the output, by - or a pipe or terminal's path
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 }
 
 impl Get {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let at = At::find(context, &self.at)?;
+        let at = At::find(context, &self.at).await?;
         let mut history = History::find(context).await?;
         let version = if at.place.relative.is_empty() { None } else { Some(history.version(&at).await?) };
         let mut writing = Writing { context, place: &at.place, agent: context.agent().await? };
@@ -46,8 +48,14 @@ impl Get {
                 let (path, number) = (at.place.shown(), number(&version));
                 return Err(Failure::new(format!("{path} was deleted with version {number}: give an older one")));
             }
+            if files::is_stream(&self.output) {
+                return writing.stream(&version, &self.output).await;
+            }
             writing.one(&version, &self.output).await?;
             return Ok(DONE);
+        }
+        if files::is_stream(&self.output) {
+            return Err(Failure::usage(format!("{} is a directory: give -o the path of a new one", at.place.shown())));
         }
         let lost = writing.directory(&mut history, &at, &self.output).await?;
         for version in &lost {
@@ -110,6 +118,23 @@ impl Writing<'_> {
             Ok(name) => Ok(at.join(std::ffi::OsStr::from_bytes(name.as_bytes()))),
             Err(_) => Err(Failure::new(format!("history-svc named {}, which cannot be", text::bytes(&version.path)))),
         })
+    }
+
+    /// A file, or where a link leads, into what is open already.
+    async fn stream(&mut self, version: &Version, to: &Path) -> Result<u8, Failure> {
+        let mut out = files::stream(to)?;
+        match value(version).and_then(|value| value.kind.as_ref()) {
+            Some(Kind::File(file)) => {
+                files::copy(&mut self.agent, cat::request(self.place, version, file)?, &mut out, to).await?;
+            }
+            Some(Kind::Link(link)) => out.write_all(&link.target)?,
+            _ => {
+                let path = text::bytes(&version.path);
+                return Err(Failure::usage(format!("{path} is a directory: give -o the path of a new one")));
+            }
+        }
+        out.flush()?;
+        Ok(DONE)
     }
 
     /// A file, link or unit.

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quics_proto::history::v1::{Cause, ListVersionsRequest, Version};
+use quics_proto::registry::v1::Device;
 
 use super::at::{self, Place};
 use super::{History, VersionJson, author, cause, number, value, what};
 use crate::account::call;
 use crate::cli::failure::DONE;
-use crate::cli::{Context, Failure, output};
+use crate::cli::{Context, Failure, devices, output};
 use crate::text;
 
 /// Show the versions of a file, or everything that happened in a directory or root
@@ -44,6 +45,9 @@ pub(in crate::cli) struct Log {
     /// Only what was deleted and is not back
     #[arg(long)]
     deleted: bool,
+    /// Go on where a list ended: what it says at its end
+    #[arg(long, value_name = "MARK", default_value = "", hide_default_value = true)]
+    before: String,
     /// At most so many, the newest first; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -67,7 +71,7 @@ impl Log {
             user: self.user.clone().unwrap_or_default(),
             deleted: self.deleted,
             page_size: 0,
-            page_token: String::new(),
+            page_token: self.before.clone(),
             below: false,
         };
         let mut history = History::find(context).await?;
@@ -90,17 +94,52 @@ impl Log {
                 break;
             }
             if shown >= limit {
-                if !self.json {
-                    output::line("… and older ones: `--limit 0` shows all")?;
+                let mark = text::line(&page.next_page_token);
+                if self.json {
+                    eprintln!("quics: there are older ones: --before {mark} goes on with them");
+                } else {
+                    output::line(format_args!(
+                        "… and older ones: --before {mark} goes on with them, --limit 0 shows all"
+                    ))?;
                 }
                 return Ok(DONE);
             }
             request.page_token = page.next_page_token;
         }
+        if shown == 0 {
+            self.known(context, &place).await?;
+        }
         if shown == 0 && !self.json {
             output::line("Nothing that fits.")?;
         }
         Ok(DONE)
+    }
+
+    /// Whether whoever is asked for is somebody: a device of a member, or a user who has one.
+    ///
+    /// # Errors
+    /// One sentence.
+    async fn known(&self, context: &Context, place: &Place) -> Result<(), Failure> {
+        if self.device.is_none() && self.user.is_none() {
+            return Ok(());
+        }
+        let devices = devices::of_root(context, place.root_id()).await?;
+        let any = |is: &dyn Fn(&Device) -> bool| devices.iter().any(is);
+        let unknown = |what: &str, name: &str| {
+            let (name, root) = (text::line(name), text::line(&place.root.name));
+            Failure::new(format!("no member of \"{root}\" {what} \"{name}\", and nothing that fits is of one"))
+        };
+        if let Some(name) = self
+            .device
+            .as_deref()
+            .filter(|name| !any(&|device: &Device| device.name == **name || output::hex(&device.device_id) == **name))
+        {
+            return Err(unknown("has a device called", name));
+        }
+        match self.user.as_deref().filter(|name| !any(&|device: &Device| device.user_name == **name)) {
+            Some(name) => Err(unknown("with a device is called", name)),
+            None => Ok(()),
+        }
     }
 
     /// One line a version; a path where it is not the one of the line before.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quics_proto::history::v1::list_tree_response::Message;
-use quics_proto::history::v1::{ListTreeRequest, Version};
+use quics_proto::history::v1::{ListTreeRequest, ListTreeResponse, Version};
+use tonic::Streaming;
 
 use super::at::{self, Place};
 use super::{History, VersionJson, author, number, stream, value, what};
@@ -72,20 +73,53 @@ pub(super) async fn tree(
     request: ListTreeRequest,
     mut each: impl FnMut(&Version) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let listed = history.client.list_tree(stream(request)).await;
-    let mut listed = listed.map_err(|status| history.refused_at(place, &status))?.into_inner();
-    let mut count = 0;
-    while let Some(message) = listed.message().await.map_err(|status| history.refused_at(place, &status))? {
-        match message.message {
-            Some(Message::Entries(entries)) => {
-                for version in &entries.entries {
-                    count += 1;
-                    each(version)?;
-                }
+    let mut tree = Tree::open(history, place, request).await?;
+    while let Some(version) = tree.next(history).await? {
+        each(&version)?;
+    }
+    Ok(())
+}
+
+/// A tree that is being listed.
+pub(super) struct Tree {
+    listed: Streaming<ListTreeResponse>,
+    place: Place,
+    /// Entries of the message that came last, and how many came.
+    entries: std::vec::IntoIter<Version>,
+    count: u64,
+    whole: bool,
+}
+
+impl Tree {
+    /// Asks for it.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) async fn open(history: &mut History, place: &Place, request: ListTreeRequest) -> Result<Self, Failure> {
+        let listed = history.client.list_tree(stream(request)).await;
+        let listed = listed.map_err(|status| history.refused_at(place, &status))?.into_inner();
+        Ok(Self { listed, place: place.clone(), entries: Vec::new().into_iter(), count: 0, whole: false })
+    }
+
+    /// The next entry; `None` behind the last one of a tree that is whole.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) async fn next(&mut self, history: &History) -> Result<Option<Version>, Failure> {
+        loop {
+            if let Some(version) = self.entries.next() {
+                self.count += 1;
+                return Ok(Some(version));
             }
-            Some(Message::Finish(finish)) if finish.count == count => return Ok(()),
-            _ => break,
+            if self.whole {
+                return Ok(None);
+            }
+            let message = self.listed.message().await.map_err(|status| history.refused_at(&self.place, &status))?;
+            match message.and_then(|message| message.message) {
+                Some(Message::Entries(entries)) => self.entries = entries.entries.into_iter(),
+                Some(Message::Finish(finish)) if finish.count == self.count => self.whole = true,
+                _ => return Err(Failure::new("the list broke off before its end: try again")),
+            }
         }
     }
-    Err(Failure::new("the list broke off before its end: try again"))
 }

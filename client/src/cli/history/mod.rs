@@ -1,16 +1,18 @@
 //! What was: the commands on versions, one file a command. They ask history-svc; contents come by way of the agent.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use quics_kit::names::Service;
 use quics_proto::common::v1::{Value, value::Kind};
 use quics_proto::history::v1::history_service_client::HistoryServiceClient;
 use quics_proto::history::v1::keeping_service_client::KeepingServiceClient;
-use quics_proto::history::v1::{Cause, GetVersionRequest, ListVersionsRequest, Removed, Version};
+use quics_proto::history::v1::{Cause, GetVersionRequest, ListVersionsRequest, Moment, Removed, Version};
 use quics_quic::Channel;
 use serde::Serialize;
 use tonic::{Request, Status};
 
+use super::failure::FAILED;
 use super::sister::Sister;
 use super::{Context, Failure, output};
 use crate::account::call;
@@ -40,7 +42,11 @@ pub(super) use restore::Restore;
 pub(super) use usage::Usage;
 
 use at::At;
-pub(super) use at::{Place, coming, parse, split};
+pub(super) use at::{Place, coming, find};
+
+/// Between two looks at how far history-svc is, and how many there are.
+const LOOK: Duration = Duration::from_millis(100);
+const PATIENCE: u32 = 600;
 
 /// history-svc, as this device.
 pub(super) struct History {
@@ -77,6 +83,13 @@ impl History {
         self.sister.refused_about(&place.shown(), status)
     }
 
+    /// Whether anything was ever at a path, as far as history-svc says.
+    async fn has_known(&mut self, place: &Place) -> bool {
+        let (root_id, subject) = (place.root_id(), place.subject());
+        let request = ListVersionsRequest { root_id, subject, page_size: 1, ..Default::default() };
+        self.client.list_versions(call(request)).await.is_ok()
+    }
+
     /// Whether something is a directory, or was one last.
     async fn is_directory(&mut self, place: &Place) -> Result<bool, Failure> {
         let (root_id, subject) = (place.root_id(), place.subject());
@@ -87,6 +100,25 @@ impl History {
         Ok(matches!(value.and_then(|value| value.kind), Some(Kind::Directory(_))))
     }
 
+    /// Waits until history-svc knows of a commit of a root: versions come a moment after their changes.
+    ///
+    /// # Errors
+    /// One sentence, where that takes unusually long too.
+    pub(super) async fn knows(&mut self, place: &Place, commit: u64) -> Result<(), Failure> {
+        for _ in 0..PATIENCE {
+            let request = ListVersionsRequest { root_id: place.root_id(), page_size: 1, ..Default::default() };
+            let answer = self.client.list_versions(call(request)).await;
+            let applied = answer.map_err(|status| self.refused_at(place, &status))?.into_inner().applied;
+            if applied.map_or(0, |cursor| cursor.seq) >= commit {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(Failure::new(format!(
+            "history-svc does not know of commit #{commit} yet: give the same command again later"
+        )))
+    }
+
     /// What something was at a moment.
     async fn version(&mut self, at: &At) -> Result<Version, Failure> {
         let request =
@@ -95,6 +127,13 @@ impl History {
             self.client.get_version(call(request)).await.map_err(|status| self.refused_at(&at.place, &status))?;
         answer.into_inner().version.ok_or_else(|| Failure::new("history-svc gave an answer without a version"))
     }
+}
+
+/// Why nothing was at a place at a moment; `None` if something was, or if that cannot be said.
+pub(super) async fn missing(context: &Context, place: &Place, moment: Moment) -> Option<Failure> {
+    let mut history = History::find(context).await.ok()?;
+    let missing = history.version(&At { place: place.clone(), moment }).await.err()?;
+    (missing.code == FAILED).then_some(missing)
 }
 
 /// Asks the person, who has to say yes.

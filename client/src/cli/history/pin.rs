@@ -33,7 +33,7 @@ pub(in crate::cli) struct Pin {
 
 impl Pin {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let At { place, moment } = At::find(context, &self.at)?;
+        let At { place, moment } = At::find(context, &self.at).await?;
         let mut history = History::find(context).await?;
         let (root_id, subject) = (place.root_id(), place.subject());
         let request = PinRequest { root_id, subject, moment: Some(moment), note: self.note };
@@ -59,7 +59,7 @@ pub(in crate::cli) struct Unpin {
 
 impl Unpin {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let At { place, moment } = At::find(context, &self.at)?;
+        let At { place, moment } = At::find(context, &self.at).await?;
         let mut history = History::find(context).await?;
         let (root_id, subject) = (place.root_id(), place.subject());
         let request = UnpinRequest { root_id, subject, moment: Some(moment) };
@@ -99,7 +99,7 @@ struct PinJson {
 
 impl Pins {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let place = Place::named(context, self.root.as_deref())?;
+        let place = Place::find_or_only(context, self.root.as_deref())?;
         let mut history = History::find(context).await?;
         let mut request = ListPinsRequest { root_id: place.root_id(), ..Default::default() };
         let mut none = true;

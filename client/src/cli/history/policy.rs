@@ -140,13 +140,13 @@ impl Policy {
         match self.what {
             None => show(context, self.root, self.json).await,
             Some(What::Reset { root, how }) => {
-                let place = Place::named(context, root.as_deref())?;
+                let place = Place::find_or_only(context, root.as_deref())?;
                 let mut history = History::find(context).await?;
                 let revision = get(&mut history, &place).await?.policy.unwrap_or_default().revision;
                 apply(&mut history, &place, history::Policy { revision, ..Default::default() }, &how).await
             }
             Some(What::Set(set)) => {
-                let place = Place::named(context, set.root.as_deref())?;
+                let place = Place::find_or_only(context, set.root.as_deref())?;
                 let mut history = History::find(context).await?;
                 let mut policy = get(&mut history, &place).await?.policy.unwrap_or_default();
                 set.change(&mut policy)?;
@@ -199,7 +199,7 @@ async fn get(history: &mut History, place: &Place) -> Result<history::GetPolicyR
 }
 
 async fn show(context: &Context, root: Option<PathBuf>, json: bool) -> Result<u8, Failure> {
-    let place = Place::named(context, root.as_deref())?;
+    let place = Place::find_or_only(context, root.as_deref())?;
     let mut history = History::find(context).await?;
     let got = get(&mut history, &place).await?;
     let policy = got.policy.unwrap_or_default();

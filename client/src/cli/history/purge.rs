@@ -1,6 +1,6 @@
 //! `quics purge`
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use quics_proto::history::v1 as history;
-use quics_proto::history::v1::{GetPurgeRequest, ListPurgesRequest, Moment, PurgeRequest};
+use quics_proto::history::v1::{GetPurgeRequest, ListPurgesRequest, PurgeRequest};
 use serde::Serialize;
 use tonic::Code;
 
@@ -16,7 +16,7 @@ use super::at::{self, Place};
 use super::{History, VersionJson, author, number, stream, value, what};
 use crate::account::call;
 use crate::cli::failure::{DONE, WAITING};
-use crate::cli::{Context, Failure, files, output};
+use crate::cli::{Context, Failure, output};
 use crate::text;
 
 /// Versions that are named before the question.
@@ -108,7 +108,7 @@ impl Purge {
             (None, Some(target)) => target,
             (None, None) => return Err(Failure::usage("say what to purge")),
         };
-        let (place, moment) = find(context, target)?;
+        let (place, moment) = at::find(context, target).await?;
         let mut history = History::find(context).await?;
         let mut request = PurgeRequest {
             root_id: place.root_id(),
@@ -204,17 +204,6 @@ impl Purge {
     }
 }
 
-/// A path, or a path at a moment.
-fn find(context: &Context, target: &OsStr) -> Result<(Place, Option<Moment>), Failure> {
-    // A file whose name has an @ in it is that file, if it is there.
-    if let Some((path, when)) = at::split(target)
-        && files::look(Path::new(target))?.is_none()
-    {
-        return Ok((Place::find(context, Path::new(&path))?, Some(at::parse(&when)?)));
-    }
-    Ok((Place::find(context, Path::new(target))?, None))
-}
-
 /// Has the person type a word.
 fn typed(json: bool) -> Result<(), Failure> {
     if json || !std::io::stdin().is_terminal() {
@@ -228,7 +217,7 @@ fn typed(json: bool) -> Result<(), Failure> {
 }
 
 async fn list(context: &Context, root: Option<&Path>, json: bool) -> Result<u8, Failure> {
-    let place = Place::named(context, root)?;
+    let place = Place::find_or_only(context, root)?;
     let mut history = History::find(context).await?;
     let told = history.keeping.list_purges(call(ListPurgesRequest { root_id: place.root_id() })).await;
     let purges = told.map_err(|status| history.refused(&status))?.into_inner().purges;

@@ -1,12 +1,13 @@
 //! `quics restore`
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use console::style;
+use console::{StyledObject, style};
 use quics_proto::history::v1::moment::Moment as Then;
 use quics_proto::history::v1::preview_restore_response::Message;
 use quics_proto::history::v1::restore_plan::What;
@@ -25,6 +26,12 @@ use crate::cli::failure::{DONE, WAITING};
 use crate::cli::{Context, Failure, output};
 use crate::home::RootEntry;
 use crate::text;
+
+mod fit;
+mod json;
+
+use fit::Fit;
+use json::{ChangeJson, DoneJson};
 
 /// Changes that are named before the question, unless all are asked for.
 const SHOWN: usize = 60;
@@ -81,32 +88,6 @@ pub(in crate::cli) struct Restore {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct ChangeJson {
-    change: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    now: Option<output::PathJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    then: Option<output::PathJson>,
-    late: bool,
-}
-
-#[derive(Serialize)]
-struct DoneJson {
-    id: Option<String>,
-    created: u64,
-    changed: u64,
-    moved: u64,
-    deleted: u64,
-    unchanged: u64,
-    lost: u64,
-    late: u64,
-    bytes: u64,
-    done: bool,
-    made: u64,
-    left_out: Vec<output::PathJson>,
-}
-
 impl Restore {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
         let mut history = History::find(context).await?;
@@ -115,45 +96,44 @@ impl Restore {
         }
         let (place, what) = match (&self.undo, &self.target) {
             (Some(id), _) => undo(context, &mut history, id).await?,
-            (None, Some(target)) => self.to(context, target)?,
+            (None, Some(target)) => self.to(context, target).await?,
             (None, None) => return Err(Failure::usage("say what to restore")),
         };
         let plan = RestorePlan { what: Some(what), only: self.only.clone(), keep_new: self.keep_new };
-        let json = self.json;
-        if let (false, Some(What::To(RestoreTo { moment: Some(Moment { moment: Some(Then::Time(at)) }), .. }))) =
-            (json, &plan.what)
-        {
-            output::line(format_args!("As of {}:", output::when_exactly(Some(*at))))?;
-        }
-        let summary = if json {
-            preview(&mut history, &place, &plan, |change| Ok(output::json_line(&change_json(change))?)).await?
-        } else {
-            show(&mut history, &place, &plan, self.all).await?
+        let head = match &plan.what {
+            Some(What::To(RestoreTo { moment: Some(Moment { moment: Some(Then::Time(at)) }), .. })) => {
+                format!("As of {}:", output::when_exactly(Some(*at)))
+            }
+            _ => String::new(),
         };
+        let how = Show { head: &head, json: self.json, all: self.all, fits: true };
+        let summary = shown(&mut history, &place, &plan, how).await?;
         let nothing = is_nothing(&summary);
         if self.dry_run || nothing {
-            if json {
-                output::json_line(&done_json(&summary, None, None, &[]))?;
+            if self.json {
+                output::json_line(&DoneJson::new(&summary, None))?;
             }
             return Ok(if nothing && summary.stays + summary.lost > 0 { WAITING } else { DONE });
         }
         if !self.yes {
-            confirmed("Restore?", json)?;
+            confirmed("Restore?", self.json)?;
         }
-        if !json {
-            return apply(&mut history, &place, plan, &summary).await;
+        let restored = carry_out(&mut history, &place, plan, &summary).await?;
+        if self.json {
+            output::json_line(&DoneJson::new(&summary, Some(&restored)))?;
+        } else {
+            restored.print()?;
+            restored.print_left_out()?;
         }
-        let (id, state, left_out) = carry_out(&mut history, &place, plan, &summary).await?;
-        output::json_line(&done_json(&summary, Some(&id), Some(&state), &left_out))?;
-        Ok(if state.left_out == 0 { DONE } else { WAITING })
+        Ok(if restored.state.left_out == 0 { DONE } else { WAITING })
     }
 
     /// The place and the moment that the arguments name.
-    fn to(&self, context: &Context, target: &OsString) -> Result<(Place, What), Failure> {
+    async fn to(&self, context: &Context, target: &OsString) -> Result<(Place, What), Failure> {
         let (place, moment) = match &self.at {
             Some(at) => (Place::find(context, Path::new(target))?, at::parse(at)?),
             None => {
-                let At { place, moment } = At::find(context, target)?;
+                let At { place, moment } = At::find(context, target).await?;
                 (place, moment)
             }
         };
@@ -162,21 +142,69 @@ impl Restore {
     }
 }
 
-/// Shows what would change, and says it in one sentence.
-pub(in crate::cli) async fn show(
+/// How a preview is shown.
+pub(in crate::cli) struct Show<'a> {
+    /// Empty: none.
+    pub(in crate::cli) head: &'a str,
+    pub(in crate::cli) json: bool,
+    /// However much it is.
+    pub(in crate::cli) all: bool,
+    /// What this device could not take is refused.
+    pub(in crate::cli) fits: bool,
+}
+
+impl Show<'_> {
+    fn headline(&self, now: bool) -> io::Result<()> {
+        if now && !self.head.is_empty() { output::line(self.head) } else { Ok(()) }
+    }
+}
+
+/// Shows what would change under a headline, one change a line, and says it in one sentence; in JSON the changes alone. What
+/// is refused, by the server or because it does not fit here, shows nothing.
+pub(in crate::cli) async fn shown(
     history: &mut History,
     place: &Place,
     plan: &RestorePlan,
-    all: bool,
+    how: Show<'_>,
 ) -> Result<RestoreSummary, Failure> {
-    let (shown, mut count) = (if all { usize::MAX } else { SHOWN }, 0);
+    let mut fit = how.fits.then(|| Fit::new(place));
+    if how.json || how.all {
+        // What is named as it comes is looked at before.
+        if let Some(mut fit) = fit.take() {
+            let look = |change: &RestoreChange| {
+                fit.take(change);
+                Ok(())
+            };
+            preview(history, place, plan, look).await?;
+            fit.end()?;
+        }
+    }
+    let (mut lines, mut count) = (Vec::new(), 0);
     let summary = preview(history, place, plan, |change| {
         count += 1;
-        if count <= shown { print(change) } else { Ok(()) }
+        if let Some(fit) = &mut fit {
+            fit.take(change);
+        }
+        if how.json {
+            return Ok(output::json_line(&ChangeJson::new(change))?);
+        }
+        if how.all {
+            how.headline(count == 1)?;
+            output::line(line(change))?;
+        } else if count <= SHOWN {
+            lines.push(line(change));
+        }
+        Ok(())
     })
     .await?;
-    if count > shown {
-        let more = text::count((count - shown) as u64, "more change");
+    fit.map_or(Ok(()), Fit::end)?;
+    if how.json {
+        return Ok(summary);
+    }
+    how.headline(!how.all || count == 0)?;
+    lines.iter().try_for_each(output::line)?;
+    if count > SHOWN && !how.all {
+        let more = text::count((count - SHOWN) as u64, "more change");
         output::line(format_args!("  … and {more} (--all names them)"))?;
     }
     output::line(told(&summary, !plan.only.is_empty()))?;
@@ -188,33 +216,46 @@ pub(in crate::cli) fn is_nothing(summary: &RestoreSummary) -> bool {
     summary.created + summary.changed + summary.moved + summary.deleted == 0
 }
 
-/// Carries a restore out as it was shown, and says what came of it.
-pub(in crate::cli) async fn apply(
-    history: &mut History,
-    place: &Place,
-    plan: RestorePlan,
-    summary: &RestoreSummary,
-) -> Result<u8, Failure> {
-    let (id, state, left_out) = carry_out(history, place, plan, summary).await?;
-    let made = text::count(state.made, "change");
-    output::line(format_args!("Restored: {made} made. `quics restore --undo {}` takes them back.", output::hex(&id)))?;
-    if state.left_out > 0 {
-        let count = text::count(state.left_out, "entry").replace("entrys", "entries");
-        output::line(format_args!("{count} left as they are:"))?;
-        for (entry, path) in state.entries.iter().zip(&left_out) {
-            output::line(format_args!("  {}: {}", text::bytes(path), reason(entry.reason())))?;
-        }
+/// What came of a restore.
+pub(in crate::cli) struct Restored {
+    pub(in crate::cli) id: Bytes,
+    pub(in crate::cli) state: GroupState,
+    /// The paths of those that were left out, in the order of the state's entries.
+    left_out: Vec<Bytes>,
+}
+
+impl Restored {
+    /// Says what was done, and how it is taken back.
+    pub(in crate::cli) fn print(&self) -> Result<(), Failure> {
+        let (made, id) = (text::count(self.state.made, "change"), output::hex(&self.id));
+        output::line(format_args!("Restored: {made} made. `quics restore --undo {id}` takes them back."))?;
+        Ok(())
     }
-    Ok(if state.left_out == 0 { DONE } else { WAITING })
+
+    /// Names what was left as it is, and why.
+    pub(in crate::cli) fn print_left_out(&self) -> Result<(), Failure> {
+        if self.state.left_out > 0 {
+            let count = text::count(self.state.left_out, "entry").replace("entrys", "entries");
+            output::line(format_args!("{count} left as they are:"))?;
+            for (entry, path) in self.state.entries.iter().zip(&self.left_out) {
+                output::line(format_args!("  {}: {}", text::bytes(path), reason(entry.reason())))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::cli) fn left_out_json(&self) -> Vec<output::PathJson> {
+        self.left_out.iter().map(|path| output::PathJson::new(path)).collect()
+    }
 }
 
 /// Has a restore carried out; one that is cut off is asked for again, under the same id.
-async fn carry_out(
+pub(in crate::cli) async fn carry_out(
     history: &mut History,
     place: &Place,
     plan: RestorePlan,
     summary: &RestoreSummary,
-) -> Result<(Bytes, GroupState, Vec<Bytes>), Failure> {
+) -> Result<Restored, Failure> {
     let id = Bytes::copy_from_slice(&quics_kit::random::bytes::<16>());
     let request =
         RestoreRequest { root_id: place.root_id(), plan: Some(plan), from: summary.from, group_id: id.clone() };
@@ -223,7 +264,8 @@ async fn carry_out(
         match history.client.restore(stream(request.clone())).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
-                return Ok((id, answer.state.unwrap_or_default(), answer.left_out_paths));
+                let state = answer.state.unwrap_or_default();
+                return Ok(Restored { id, state, left_out: answer.left_out_paths });
             }
             Err(status) if tries < TRIES && matches!(status.code(), Code::Unavailable | Code::Unknown) => {
                 tries += 1;
@@ -288,10 +330,11 @@ pub(in crate::cli) async fn preview(
     Err(Failure::new("the preview broke off before its end: nothing was changed, try again"))
 }
 
-fn print(change: &RestoreChange) -> Result<(), Failure> {
+/// A change for people.
+fn line(change: &RestoreChange) -> StyledObject<String> {
     let (now, then) = (text::bytes(&change.path_now), text::bytes(&change.path_then));
     let late = if change.late { "  (made before then, arrived after it)" } else { "" };
-    output::line(match change.kind() {
+    match change.kind() {
         RestoreKind::Create => style(format!("  + {then}  {}{late}", what(change.then.as_ref()))).green(),
         RestoreKind::Delete => style(format!("  - {now}{late}")).red(),
         RestoreKind::Move => style(format!("  > {now} → {then}{late}")).yellow(),
@@ -304,8 +347,7 @@ fn print(change: &RestoreChange) -> Result<(), Failure> {
             style(format!("  = {path}  stays as it is: it was changed since, or something else is in its way")).dim()
         }
         _ => style(format!("  ~ {then}  {}{late}", sizes(change, false))).yellow(),
-    })?;
-    Ok(())
+    }
 }
 
 fn sizes(change: &RestoreChange, forward: bool) -> String {
@@ -427,41 +469,5 @@ fn reason(refusal: Refusal) -> &'static str {
         Refusal::NoSpace | Refusal::Quota => "the server has no space for it",
         Refusal::ReadOnly => "you may not change it",
         _ => "the server could not do it",
-    }
-}
-
-fn change_json(change: &RestoreChange) -> ChangeJson {
-    let path = |path: &Bytes| (!path.is_empty()).then(|| output::PathJson::new(path));
-    ChangeJson {
-        change: match change.kind() {
-            RestoreKind::Unspecified => "unknown",
-            RestoreKind::Create => "create",
-            RestoreKind::Change => "change",
-            RestoreKind::Move => "move",
-            RestoreKind::Delete => "delete",
-            RestoreKind::Lost => "lost",
-            RestoreKind::Stays => "stays",
-        },
-        now: path(&change.path_now),
-        then: path(&change.path_then),
-        late: change.late,
-    }
-}
-
-fn done_json(summary: &RestoreSummary, id: Option<&Bytes>, state: Option<&GroupState>, left_out: &[Bytes]) -> DoneJson {
-    let RestoreSummary { created, changed, moved, deleted, unchanged, lost, late, bytes, .. } = *summary;
-    DoneJson {
-        id: id.map(|id| output::hex(id)),
-        created,
-        changed,
-        moved,
-        deleted,
-        unchanged,
-        lost,
-        late,
-        bytes,
-        done: state.is_some_and(|state| state.finished),
-        made: state.map_or(0, |state| state.made),
-        left_out: left_out.iter().map(|path| output::PathJson::new(path)).collect(),
     }
 }

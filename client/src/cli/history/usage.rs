@@ -68,7 +68,7 @@ impl UsageJson {
 
 impl Usage {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let place = Place::named(context, self.path.as_deref())?;
+        let place = Place::find_or_only(context, self.path.as_deref())?;
         let mut history = History::find(context).await?;
         let request = GetUsageRequest { root_id: place.root_id(), subject: place.subject() };
         let told = history.keeping.get_usage(stream(request)).await;

@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
-use quics_proto::registry::v1::{Device, ListDevicesRequest};
+use quics_proto::registry::v1::Device;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 use quics_proto::sync::v1::{
     BrakeStage, DecideBrakeRequest, HeldChange, ListBrakesRequest, ListBrakesResponse, ListHeldRequest, ListedBrake,
     SetBrakeRequest, held_change,
 };
 use quics_quic::Channel;
+use quics_types::Role;
 use serde::Serialize;
 use tonic::{Code, Status};
 
 use crate::account::{self, call};
 use crate::cli::failure::{DONE, UNREACHABLE};
 use crate::cli::history::Place;
-use crate::cli::{Context, Failure, output};
+use crate::cli::{Context, Failure, devices, output};
 use crate::home::RootEntry;
 use crate::text;
 
@@ -137,7 +138,11 @@ pub(super) async fn all(context: &Context, files: bool) -> Result<Vec<Braked>, F
     let mut braked = Vec::new();
     for root in context.home.settings()?.roots {
         let listed = sync.listed(&root).await?.brakes;
-        let devices = if listed.is_empty() { Vec::new() } else { devices(context, &root).await? };
+        let devices = if listed.is_empty() {
+            Vec::new()
+        } else {
+            devices::of_root(context, root.id.as_bytes().to_vec().into()).await?
+        };
         for listed in listed {
             let id = listed.brake.clone().unwrap_or_default().device_id;
             let files = if files { sync.files(&root, &id).await? } else { Vec::new() };
@@ -145,14 +150,6 @@ pub(super) async fn all(context: &Context, files: bool) -> Result<Vec<Braked>, F
         }
     }
     Ok(braked)
-}
-
-/// The devices of a root's members.
-async fn devices(context: &Context, root: &RootEntry) -> Result<Vec<Device>, Failure> {
-    let mut registry = context.registry()?;
-    let request = ListDevicesRequest { root_id: root.id.as_bytes().to_vec().into() };
-    let listed = registry.client.list_devices(call(request)).await;
-    Ok(listed.map_err(|status| registry.refused(&status))?.into_inner().devices)
 }
 
 fn name(devices: &[Device], id: &[u8]) -> String {
@@ -175,9 +172,21 @@ pub(super) async fn find(context: &Context, directory: Option<&Path>, device: &s
 }
 
 /// Lets what a braked device does pass.
-pub(super) async fn release(context: &Context, directory: Option<&Path>, device: &str) -> Result<u8, Failure> {
-    let braked = find(context, directory, device).await?;
+pub(super) async fn release(
+    context: &Context,
+    directory: Option<&Path>,
+    device: &str,
+    json: bool,
+) -> Result<u8, Failure> {
+    let mut braked = find(context, directory, device).await?;
     Sync::new(context)?.decide(&braked, BrakeStage::Released).await?;
+    if json {
+        if let Some(brake) = &mut braked.listed.brake {
+            brake.stage = BrakeStage::Released as i32;
+        }
+        output::json(&braked.json())?;
+        return Ok(DONE);
+    }
     let held = text::count(braked.listed.held, "held change");
     output::line(format_args!("Released: {held} of \"{}\" pass now.", text::line(&braked.device)))?;
     Ok(DONE)
@@ -212,6 +221,7 @@ impl Braked {
         }
     }
 
+    /// For people; how it is decided is told to those who may.
     pub(super) fn print(&self) -> Result<(), Failure> {
         let brake = self.listed.brake.clone().unwrap_or_default();
         let (root, device) = (text::path(&self.root.path), text::line(&self.device));
@@ -232,16 +242,25 @@ impl Braked {
                     brake.entries,
                     text::size(self.listed.held_bytes)
                 ))?;
-                output::line(format_args!(
-                    "  quics hold release --device \"{device}\" lets it pass, quics hold rewind --device \"{device}\" \
-                     takes all of it back"
-                ))?;
+                output::line(format_args!("  {}", decision(self.root.role, &device)))?;
             }
         }
         for change in &self.files {
             output::line(format_args!("  {}  {}", word(change), text::bytes(&change.path)))?;
         }
         Ok(())
+    }
+}
+
+/// How it is decided about a brake, for who may and for others.
+fn decision(role: Role, device: &str) -> String {
+    if role == Role::Owner {
+        format!(
+            "quics hold release --device \"{device}\" lets it pass, quics hold rewind --device \"{device}\" takes all of it \
+             back"
+        )
+    } else {
+        "an owner of the root decides whether it passes or is taken back".to_owned()
     }
 }
 
@@ -253,5 +272,19 @@ fn word(change: &HeldChange) -> &'static str {
         Some(held_change::What::Change(change)) if change.content.is_some() => "change",
         Some(held_change::What::Change(_)) => "move",
         None => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_brake_is_decided_is_told_to_who_may() {
+        assert!(decision(Role::Owner, "laptop").contains("quics hold rewind --device \"laptop\""));
+        for role in [Role::Reader, Role::Writer] {
+            let told = decision(role, "laptop");
+            assert!(told.contains("an owner") && !told.contains("quics hold"), "{told}");
+        }
     }
 }

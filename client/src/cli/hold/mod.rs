@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use quics_proto::agent::v1::{GetStatusRequest, HoldChoice, ReleaseHoldRequest, RootStatus};
 use serde::Serialize;
 
-use super::failure::{DONE, WAITING};
+use super::failure::{DONE, UNREACHABLE, WAITING};
 use super::{Context, Failure, context, output};
 
 mod brakes;
@@ -66,6 +66,9 @@ enum What {
         /// What this braked device does was meant: let it pass
         #[arg(long, group = "choice", value_name = "NAME")]
         device: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -75,6 +78,13 @@ struct HeldJson {
     #[serde(flatten)]
     path: output::PathJson,
     reason: String,
+}
+
+#[derive(Serialize)]
+struct ReleasedJson {
+    #[serde(flatten)]
+    path: output::PathJson,
+    choice: &'static str,
 }
 
 #[derive(Serialize)]
@@ -89,24 +99,40 @@ impl Hold {
             None => list(context, self.json, false).await,
             Some(What::List { files, json }) => list(context, json || self.json, files).await,
             Some(What::Rewind(rewind)) => rewind.run(context).await,
-            Some(What::Release { directory, device: Some(device), .. }) => {
-                brakes::release(context, directory.as_deref(), &device).await
+            Some(What::Release { directory, device: Some(device), json, .. }) => {
+                brakes::release(context, directory.as_deref(), &device, json || self.json).await
             }
-            Some(What::Release { directory, delete, .. }) => release(context, directory, delete).await,
+            Some(What::Release { directory, delete, json, .. }) => {
+                release(context, directory, delete, json || self.json).await
+            }
         }
     }
 }
 
-/// The roots here that are held.
-async fn held(context: &Context) -> Result<Vec<RootStatus>, Failure> {
+/// What the agent says of the roots here.
+async fn roots(context: &Context) -> Result<Vec<RootStatus>, Failure> {
     let mut agent = context.agent().await?;
     let status = agent.get_status(GetStatusRequest {}).await?.into_inner().status.unwrap_or_default();
-    Ok(status.roots.into_iter().filter(|root| !root.hold.is_empty()).collect())
+    Ok(status.roots)
+}
+
+/// Those that are held.
+fn held(roots: &[RootStatus]) -> Vec<&RootStatus> {
+    roots.iter().filter(|root| !root.hold.is_empty()).collect()
 }
 
 async fn list(context: &Context, json: bool, files: bool) -> Result<u8, Failure> {
-    let held = held(context).await?;
-    let braked = brakes::all(context, files).await?;
+    let roots = roots(context).await?;
+    let held = held(&roots);
+    // What is held here is known without the server.
+    let (braked, code) = match brakes::all(context, files).await {
+        Ok(braked) => (braked, DONE),
+        Err(Failure { code: UNREACHABLE, text }) => {
+            eprintln!("quics: whether a device is braked cannot be said: {text}");
+            (Vec::new(), UNREACHABLE)
+        }
+        Err(failure) => return Err(failure),
+    };
     if json {
         let held = held.iter().map(|root| HeldJson {
             root: root.name.clone(),
@@ -115,19 +141,19 @@ async fn list(context: &Context, json: bool, files: bool) -> Result<u8, Failure>
         });
         output::json(&ListJson { held: held.collect(), braked: braked.iter().map(brakes::Braked::json).collect() })?;
     } else if held.is_empty() && braked.is_empty() {
-        output::line("Nothing is held.")?;
+        output::line(if code == DONE { "Nothing is held." } else { "Nothing is held here." })?;
     } else {
         for root in &held {
             output::line(format_args!("{}: {}", crate::text::bytes(&root.path), crate::text::line(&root.hold)))?;
         }
         braked.iter().try_for_each(brakes::Braked::print)?;
     }
-    Ok(if held.is_empty() && braked.is_empty() { DONE } else { WAITING })
+    Ok(if held.is_empty() && braked.is_empty() { code } else { WAITING })
 }
 
-async fn release(context: &Context, directory: Option<PathBuf>, delete: bool) -> Result<u8, Failure> {
-    let held = held(context).await?;
-    let path = match (directory, held.as_slice()) {
+async fn release(context: &Context, directory: Option<PathBuf>, delete: bool, json: bool) -> Result<u8, Failure> {
+    let roots = roots(context).await?;
+    let path = match (directory, held(&roots).as_slice()) {
         (Some(directory), _) => context::bytes(&context::place(&directory)?),
         (None, [only]) => only.path.clone(),
         (None, []) => return Err(Failure::new("nothing is held")),
@@ -135,6 +161,10 @@ async fn release(context: &Context, directory: Option<PathBuf>, delete: bool) ->
     };
     let choice = if delete { HoldChoice::Delete } else { HoldChoice::Restore };
     let mut agent = context.agent().await?;
-    agent.release_hold(ReleaseHoldRequest { path, choice: choice as i32 }).await?;
+    agent.release_hold(ReleaseHoldRequest { path: path.clone(), choice: choice as i32 }).await?;
+    if json {
+        let choice = if delete { "delete" } else { "restore" };
+        output::json(&ReleasedJson { path: output::PathJson::new(&path), choice })?;
+    }
     Ok(DONE)
 }

@@ -19,7 +19,7 @@ pub(super) struct Edit {
     /// The beginning of the link's id, or its address
     #[arg(value_name = "LINK")]
     link: String,
-    /// When it ends: 7d, 12h, \"2026-12-01 18:00\", never
+    /// When it ends: 7d, 12h, "2026-12-01 18:00", never
     #[arg(long, value_name = "TIME", value_parser = until, allow_hyphen_values = true)]
     expires: Option<Expiry>,
     /// How many downloads it is good for; those that have begun count

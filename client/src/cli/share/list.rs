@@ -35,7 +35,7 @@ pub(in crate::cli) struct Shares {
 
 impl Shares {
     pub(in crate::cli) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let place = self.path.as_deref().map(|path| Place::named(context, Some(path))).transpose()?;
+        let place = self.path.as_deref().map(|path| Place::find_or_only(context, Some(path))).transpose()?;
         let mut sharing = Sharing::find(context).await?;
         let root_id = place.as_ref().map_or_else(Bytes::new, Place::root_id);
         let Links { mut links, base } = sharing.links(root_id, self.all).await?;

@@ -1,12 +1,10 @@
 //! `quics share`
 
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use quics_proto::history::v1::Moment;
 use quics_proto::share::v1::{CreateLinkRequest, CreateLinkResponse, Expiry};
 use tonic::{Code, Request};
 
@@ -58,7 +56,7 @@ struct Make {
     /// The file or folder, now or at a moment
     #[arg(value_name = "PATH[@T]")]
     path: Option<OsString>,
-    /// When it ends: 7d, 12h, \"2026-12-01 18:00\", never [default: in 7 days, or what the root's policy allows]
+    /// When it ends: 7d, 12h, "2026-12-01 18:00", never [default: in 7 days, or what the root's policy allows]
     #[arg(long, value_name = "TIME", value_parser = until, allow_hyphen_values = true)]
     expires: Option<Expiry>,
     /// How many downloads it is good for [default: any number]
@@ -98,7 +96,7 @@ impl Share {
 impl Make {
     async fn run(self, context: &Context) -> Result<u8, Failure> {
         let path = self.path.as_deref().ok_or_else(|| Failure::usage("say what to share: a file or a folder"))?;
-        let (place, moment) = target(context, path)?;
+        let (place, moment) = history::find(context, path).await?;
         if self.live && moment.is_some() {
             return Err(Failure::usage("a live link shows what is there at any time: leave out --live, or the moment"));
         }
@@ -122,7 +120,7 @@ impl Make {
         };
         // The server keeps no more than a hash: what is not kept here now could never be shown.
         context.home.keep_token(&id, &token)?;
-        let made = match create(&mut sharing, &place, request).await {
+        let made = match create(context, &mut sharing, &place, request).await {
             Ok(made) => made,
             Err(failure) => {
                 // Where no answer came the link may be there.
@@ -154,17 +152,8 @@ impl Make {
     }
 }
 
-/// What is to be shared: a path that is there as it is written, or one at a moment.
-fn target(context: &Context, text: &OsStr) -> Result<(Place, Option<Moment>), Failure> {
-    // A name may have an `@` in it.
-    let there = Path::new(text).symlink_metadata().is_ok();
-    match history::split(text).filter(|_| !there) {
-        Some((path, when)) => Ok((Place::find(context, Path::new(&path))?, Some(history::parse(&when)?))),
-        None => Ok((Place::find(context, Path::new(text))?, None)),
-    }
-}
-
 async fn create(
+    context: &Context,
     sharing: &mut Sharing,
     place: &Place,
     message: CreateLinkRequest,
@@ -175,7 +164,16 @@ async fn create(
         match sharing.client.create_link(request).await {
             Ok(made) => return Ok(made.into_inner()),
             Err(status) if status.code() == Code::Unavailable && attempt < ATTEMPTS => {}
-            Err(status) => return Err(sharing.sister.refused_about(&place.shown(), &status)),
+            Err(status) => {
+                let failure = sharing.sister.refused_about(&place.shown(), &status);
+                // Why there was nothing then, history-svc knows.
+                return Err(match message.moment {
+                    Some(moment) if status.code() == Code::NotFound => {
+                        history::missing(context, place, moment).await.unwrap_or(failure)
+                    }
+                    _ => failure,
+                });
+            }
         }
     }
     Err(Failure::new("share-svc gave no answer"))

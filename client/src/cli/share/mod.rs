@@ -143,7 +143,12 @@ impl Named {
 /// Reads a label.
 fn label(text: &str) -> Result<String, String> {
     if text.len() > LABEL_BYTES || text.chars().any(char::is_control) {
-        return Err(format!("a label has at most {LABEL_BYTES} bytes and no control characters"));
+        let begin: String = text.chars().take(40).collect();
+        let more = if begin.len() < text.len() { "…" } else { "" };
+        return Err(format!(
+            "\"{}{more}\" is no label: one has at most {LABEL_BYTES} bytes and no control characters",
+            text::line(&begin)
+        ));
     }
     Ok(text.to_owned())
 }

@@ -78,7 +78,7 @@ struct PolicyJson {
 
 impl Policy {
     pub(super) async fn run(self, context: &Context) -> Result<u8, Failure> {
-        let place = Place::named(context, self.root.as_deref())?;
+        let place = Place::find_or_only(context, self.root.as_deref())?;
         let mut sharing = Sharing::find(context).await?;
         let got = sharing.client.get_policy(call(GetPolicyRequest { root_id: place.root_id() })).await;
         let got = got.map_err(|status| sharing.refused(&status))?.into_inner();

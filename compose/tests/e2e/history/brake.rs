@@ -97,8 +97,16 @@ fn a_device_that_encrypts_everything_is_braked_and_rewound() {
     assert!(String::from_utf8_lossy(&said.stdout).contains("quics hold"), "the device says what is the matter");
     assert!(pair.left.quics(["status"]).unwrap_or_default().contains("right has changed or deleted unusually much"));
 
+    let look = ["hold", "rewind", path(&pair.here), "--device", "right", "--dry-run", "--json"];
+    let told = pair.left.quics(look).unwrap();
+    let told: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&told["device"], &told["rewound"], &told["restores"]),
+        (&"right".into(), &false.into(), &Value::Array(vec![]))
+    );
     let said = pair.left.quics(["hold", "rewind", path(&pair.here), "--device", "right", "--yes"]).unwrap();
-    assert!(said.contains("Rewound"), "{said}");
+    assert!(said.contains("Rewound") && !said.contains("left as they are"), "{said}");
+    assert!(said.matches("--undo").count() <= 1, "one restore takes all of it back: {said}");
     shows_tree(&before, &pair.here, PATIENCE);
     shows_tree(&before, &pair.there, PATIENCE);
     pair.in_sync();
@@ -128,7 +136,8 @@ fn what_a_braked_device_did_passes_when_an_owner_says_so() {
         let files = listed["braked"][0]["files"].as_array().cloned().unwrap_or_default();
         !files.is_empty() && !files.iter().any(|file| file["path"] == name.to_str().unwrap())
     });
-    pair.left.quics(["hold", "release", path(&pair.here), "--device", "right"]).unwrap();
+    let told = pair.left.json(["hold", "release", path(&pair.here), "--device", "right", "--json"]).unwrap();
+    assert_eq!((&told["device"], &told["stage"]), (&"right".into(), &"released".into()));
     shows(&pair.there, &pair.here, PATIENCE);
     pair.in_sync();
     assert!(text(pair.here.join(&name)).starts_with("Dear number"));

@@ -27,6 +27,13 @@ fn what_cannot_be_is_refused_in_one_sentence_and_changes_nothing() {
         (vec!["restore".to_owned(), "--undo".to_owned(), "00".to_owned()], "no restore's id"),
         (vec!["restore".to_owned(), "--undo".to_owned(), "00".repeat(16)], "no such restore"),
         (vec!["log".to_owned(), "/nowhere".to_owned()], "not in a synced directory"),
+        (vec!["log".to_owned(), path(&pair.here).to_owned(), "--device".to_owned(), "nosuch".to_owned()], "\"nosuch\""),
+        (vec!["log".to_owned(), path(&pair.here).to_owned(), "--user".to_owned(), "nosuch".to_owned()], "\"nosuch\""),
+        (
+            vec!["restore".to_owned(), path(&pair.here).to_owned(), "--at".to_owned(), "2001-01-01".to_owned()],
+            "its history begins later",
+        ),
+        (vec!["share".to_owned(), at(&plan, 99)], "version 99 is not there yet: the newest is 1"),
     ] {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = pair.left.run(&arguments).unwrap();

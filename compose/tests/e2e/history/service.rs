@@ -3,7 +3,7 @@
 use std::fs;
 
 use quics_kit::names::Service;
-use quics_stack::harness::{Device, printed};
+use quics_stack::harness::{Device, printed, process};
 
 use super::{cat, fails, log, path};
 use crate::support::{PATIENCE, Pair, text, until};
@@ -89,6 +89,28 @@ fn syncing_goes_on_while_history_svc_is_away_and_it_catches_up() {
     assert_eq!(pair.stack.statistics().unwrap().roots[0].seq, pair.commit());
     until("the backlog to be taken", || pair.stack.statistics().unwrap().outbox_records == 0);
     assert_eq!(cat(&pair.left, &pair.at("7"), 1), b"0 7");
+}
+
+#[test]
+fn how_far_history_svc_is_behind_is_shown() {
+    let pair = Pair::with(|folder| fs::write(folder.join("first"), "x").unwrap());
+    let behind = || {
+        let status = pair.stack.command(&["status", "--json"]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let services = status["services"].as_array().unwrap().clone();
+        services.iter().find(|service| service["name"] == "history").unwrap()["changes_behind"].as_u64()
+    };
+    pair.known();
+    until("it to have taken all", || behind() == Some(0));
+    let pid = pair.stack.service(Service::History).unwrap().pid;
+    process::signal(pid, rustix::process::Signal::STOP).unwrap();
+    (0..30).for_each(|number| fs::write(pair.at(number.to_string()), "x").unwrap());
+    pair.settle();
+    assert!(behind().is_some_and(|behind| behind >= 30));
+    let said = pair.stack.command(&["status"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("changes behind"), "{said:?}");
+    process::signal(pid, rustix::process::Signal::CONT).unwrap();
+    until("it to have taken all again", || behind() == Some(0));
 }
 
 #[test]

@@ -167,3 +167,98 @@ fn versions_are_compared_and_written_to_other_places() {
     let listed = pair.right.quics(["ls", path(&pair.on("letters")), "--at", &format!("#{before}")]).unwrap();
     assert!(listed.contains("a.txt@1") && !listed.contains("b.bin"), "{listed}");
 }
+
+#[test]
+fn what_is_no_text_says_whether_it_differs_and_a_directory_what_became_of_its_names() {
+    let pair = Pair::with(|folder| {
+        fs::create_dir_all(folder.join("letters/old")).unwrap();
+        fs::write(folder.join("letters/a.bin"), [0, 1].repeat(350)).unwrap();
+        fs::write(folder.join("letters/old/b.txt"), "b\n").unwrap();
+        fs::write(folder.join("letters/gone.txt"), "gone\n").unwrap();
+    });
+    let first = pair.known();
+    fs::write(pair.at("letters/a.bin"), [0, 2].repeat(350)).unwrap();
+    fs::remove_file(pair.at("letters/gone.txt")).unwrap();
+    fs::write(pair.at("letters/new.txt"), "new\n").unwrap();
+    pair.settle();
+    let second = pair.known();
+    fs::write(pair.at("letters/later.txt"), "later\n").unwrap();
+    pair.settle();
+    pair.known();
+    let (binary, letters) = (pair.on("letters/a.bin"), pair.on("letters"));
+    let diff = |sides: &[&str]| pair.right.quics(["diff"].iter().chain(sides)).unwrap();
+    assert!(diff(&[&at(&binary, 1), &at(&binary, 2)]).contains("They differ."));
+    assert!(diff(&[&at(&binary, 1)]).contains("They differ."));
+    assert!(diff(&[&at(&binary, 2)]).contains("They are the same."));
+    let moment = |commit: u64| at(&letters, format_args!("#{commit}"));
+    let said = diff(&[&moment(first), &moment(second)]);
+    let mut lines: Vec<&str> = said.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["+ new.txt  4 B", "- gone.txt", "~ a.bin  700 B"]);
+    assert_eq!(diff(&[&moment(second), &moment(second)]).trim(), "Nothing differs.");
+    // What became a FIFO is not waited for.
+    fs::remove_file(&binary).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &binary, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let said = fails(&pair.right, &["diff", &at(&binary, 1)]);
+    assert!(said.contains("is a FIFO"), "{said}");
+}
+
+#[test]
+fn what_differs_in_a_unit_is_listed_file_by_file() {
+    let pair = Pair::with(|folder| {
+        fs::create_dir_all(folder.join("work/.git/refs")).unwrap();
+        fs::write(folder.join("work/.git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(folder.join("work/.git/config"), "[core]\n").unwrap();
+    });
+    fs::write(pair.at("work/.git/HEAD"), "ref: refs/heads/next\n").unwrap();
+    fs::write(pair.at("work/.git/refs/next"), "1234\n").unwrap();
+    pair.settle();
+    pair.known();
+    let unit = pair.on("work/.git");
+    for second in [None, Some(at(&unit, 2))] {
+        let said = pair.right.quics(["diff".to_owned(), at(&unit, 1)].into_iter().chain(second)).unwrap();
+        assert!(said.contains("~ HEAD") && said.contains("+ refs/next") && !said.contains("config"), "{said}");
+    }
+    let said = pair.right.quics(["diff", &at(&unit, 2)]).unwrap();
+    assert!(said.contains("3 files") && said.contains("They are the same."), "{said}");
+}
+
+#[test]
+fn a_version_is_written_to_the_output_and_a_list_goes_on_where_it_ended() {
+    let pair = Pair::with(|folder| fs::write(folder.join("plan@home.txt"), "0\n").unwrap());
+    let plan = pair.at("plan@home.txt");
+    for number in 1..6 {
+        fs::write(&plan, format!("{number}\n")).unwrap();
+        pair.settle();
+    }
+    pair.known();
+    for output in ["-", "/dev/stdout"] {
+        assert_eq!(pair.left.quics(["get", &at(&plan, 2), "-o", output]).unwrap(), "1\n");
+    }
+    let said = fails(&pair.left, &["get", &at(&pair.here, "1h ago"), "-o", "-"]);
+    assert!(said.contains("is a directory"), "{said}");
+    // What is called so is asked for its version, whatever stands behind the @.
+    for command in [&["cat"][..], &["pin"], &["diff"], &["restore"], &["get", "-o", "-"]] {
+        let said = fails(&pair.left, &[command, &[path(&plan)]].concat());
+        assert!(said.contains("say which version") && said.contains("plan@home.txt@7"), "{command:?}: {said}");
+    }
+    fs::remove_file(&plan).unwrap();
+    pair.settle();
+    pair.known();
+    assert!(fails(&pair.left, &["cat", path(&plan)]).contains("say which version"));
+    assert!(fails(&pair.left, &["cat", path(&pair.at("never@home.txt"))]).contains("no time"));
+
+    let all = log(&pair.left, &["docs"]);
+    let (mut found, mut mark) = (Vec::new(), None);
+    loop {
+        let from = mark.iter().flat_map(|mark: &String| ["--before", mark]);
+        let output = pair.left.run(["log", "docs", "--json", "--limit", "2"].into_iter().chain(from)).unwrap();
+        assert!(output.status.success());
+        let lines = String::from_utf8(output.stdout).unwrap();
+        found.extend(lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let Some(next) = said.split("--before ").nth(1) else { break };
+        mark = next.split(' ').next().map(str::to_owned);
+    }
+    assert_eq!(found, all);
+}
