@@ -14,11 +14,14 @@ pub struct Config {
     /// Where sync-svc is, if not where registry-svc says
     #[arg(long, env = "QUICS_SYNC", value_name = "HOST:PORT")]
     pub sync: Option<String>,
+    /// Where share-svc is, if not where registry-svc says
+    #[arg(long, env = "QUICS_SHARE", value_name = "HOST:PORT")]
+    pub share: Option<String>,
 }
 
 impl Config {
     /// The defaults on top of what all services have.
     pub fn new(service: quics_kit::service::Config) -> Self {
-        Self { service, sync: None }
+        Self { service, sync: None, share: None }
     }
 }

@@ -73,6 +73,12 @@ pub enum Error {
     /// sync-svc cannot be reached.
     #[error("sync-svc is away")]
     SyncAway,
+    /// share-svc is part of this installation and cannot be asked.
+    #[error("share-svc cannot be asked what links show, so nothing is taken from history: {reason}")]
+    ShareAway {
+        /// What came of asking.
+        reason: String,
+    },
     /// sync-svc did not do its part.
     #[error("sync-svc: {message} ({code:?})")]
     Sync {
@@ -152,7 +158,7 @@ impl Domain for Error {
             Error::NoDirectory | Error::Gone(_) => Code::FailedPrecondition,
             Error::Caller(error) => error.code(),
             Error::Denied(error) => error.code(),
-            Error::SyncAway | Error::Behind | Error::Draining => Code::Unavailable,
+            Error::SyncAway | Error::ShareAway { .. } | Error::Behind | Error::Draining => Code::Unavailable,
             Error::Sync { code, .. } => *code,
             Error::Meta(_) | Error::Newer { .. } | Error::Relay(_) | Error::Task => Code::Internal,
         }
@@ -161,9 +167,10 @@ impl Domain for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Meta(MetaError::NoSpace) => Some(Duration::from_secs(30)),
-            Error::Meta(MetaError::Busy) | Error::Draining | Error::SyncAway | Error::Behind | Error::Counting => {
+            Error::Meta(MetaError::Busy) | Error::Draining | Error::Behind | Error::Counting => {
                 Some(Duration::from_secs(1))
             }
+            Error::SyncAway | Error::ShareAway { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

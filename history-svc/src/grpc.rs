@@ -40,6 +40,11 @@ pub(crate) fn lost(status: Status) -> Error {
     }
 }
 
+/// Why share-svc could not be asked.
+pub(crate) fn unasked(status: Status) -> Error {
+    Error::ShareAway { reason: format!("{} ({:?})", status.message(), status.code()) }
+}
+
 /// Why sync-svc cannot do something just now; anything else that it ended the call with is an error.
 pub(crate) fn busy(status: Status) -> Result<String, Error> {
     match status.code() {

@@ -45,6 +45,7 @@ mod view;
 
 pub use config::Config;
 pub use error::{Error, RunError};
+pub use keep::shown::Shares;
 pub use quics_kit::access::Access;
 pub use run::{routes, run};
 pub use service::{Parts, Service};

@@ -38,6 +38,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         meta: meta.clone(),
         access: Arc::new(members),
         sync: Arc::new(Sister::new(joined.clone(), names::Service::Sync, config.sync)),
+        shares: Arc::new(Sister::new(joined.clone(), names::Service::Share, config.share)),
         clock,
         shutdown: shutdown.clone(),
     });

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
+use crate::keep::shown::Shares;
 use crate::metrics::Metrics;
 use crate::repair::Absent;
 use crate::sync::Finder;
@@ -29,6 +30,7 @@ pub struct Service {
     pub(crate) meta: Arc<dyn MetaStore>,
     pub(crate) access: Arc<dyn Access>,
     pub(crate) sync: Arc<dyn Finder>,
+    pub(crate) shares: Arc<dyn Shares>,
     pub(crate) metrics: Arc<Metrics>,
     /// Whether sync-svc is being followed now.
     pub(crate) following: AtomicBool,
@@ -58,6 +60,8 @@ pub struct Parts {
     pub access: Arc<dyn Access>,
     /// The way to sync-svc.
     pub sync: Arc<dyn Finder>,
+    /// The way to share-svc.
+    pub shares: Arc<dyn Shares>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Ends the streams.
@@ -71,6 +75,7 @@ impl Service {
             meta: parts.meta,
             access: parts.access,
             sync: parts.sync,
+            shares: parts.shares,
             metrics: Arc::default(),
             following: AtomicBool::new(false),
             absent: Mutex::default(),

@@ -116,6 +116,36 @@ impl<'a> View<'a> {
         Ok([newest, self.at(entry, earlier)?])
     }
 
+    /// Whether one of the versions that an entry was behind one point and up to another is like this; the newest are looked
+    /// at first, a page at a time.
+    pub(crate) fn any_between(
+        &self,
+        entry: EntryId,
+        (after, until): (Point, Point),
+        is_one: impl Fn(&Version) -> bool,
+    ) -> Result<bool, Error> {
+        let (from, mut to) = keys::versions_until(self.root, entry, until);
+        let mut limit = FEW;
+        loop {
+            let page = self.reads.range_back(&from, &to, limit)?;
+            let full = page.len() == limit;
+            for (key, stored) in page {
+                let at = parse(&key, || decode(&key, stored))?;
+                if at.point <= after {
+                    return Ok(false);
+                }
+                if at.side == 0 && is_one(&at.version) {
+                    return Ok(true);
+                }
+                to = key;
+            }
+            if !full {
+                return Ok(false);
+            }
+            limit = PAGE;
+        }
+    }
+
     /// One version.
     pub(crate) fn version(&self, entry: EntryId, point: Point, side: u32) -> Result<Option<At>, Error> {
         let kept = get(self.reads, &keys::version(self.root, entry, point, side))?;

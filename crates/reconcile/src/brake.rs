@@ -5,38 +5,49 @@
 //! | change | counts as |
 //! |---|---|
 //! | a file becomes noise that does not begin as it did ([`is_scrambled`]), or nearly nothing is left of it | destroyed |
+//! | files that were all different become one and the same ([`alike`]) | destroyed |
 //! | a file gets another extension | destroyed |
 //! | a deleted file, for each new one in the same directory that is noise | destroyed |
-//! | another delete; another name in the same directory | half of one that is unusual |
+//! | another name in the same directory | five eighths of one that is unusual |
+//! | another delete | half of one that is unusual |
 //! | any other new content; another directory | a quarter of one that is unusual |
 //! | something new, permission bits, times | nothing |
 //!
-//! A burst is one if at least [`LEAST`] entries were destroyed and they are a share of the root that its owner has set
-//! ([`SHARE`] percent), or if as many and [`UNUSUAL`] percent are unusual. A branch that is checked out replaces texts by
-//! texts, an archive brings new files, and a removed `node_modules` is deletes only: none of them comes near.
+//! A burst is one if so many entries were destroyed that they are a share of the root that its owner has set ([`SHARE`]
+//! percent), and at least [`MANY`] or, in a small root, half of it and no fewer than [`LEAST`]; or if [`MANY`] and
+//! [`UNUSUAL`] percent are unusual: then four fifths have another name. A branch that is checked out replaces texts by texts,
+//! an archive brings new files, and a removed `node_modules` is deletes only: none of them comes near.
+
+mod alike;
 
 use std::collections::{HashMap, VecDeque};
 
-use quics_types::{EntryId, limits};
+use quics_types::{Digest, EntryId, limits};
 
 use crate::{Row, Value};
+use alike::Alike;
 
 /// Minutes after which a change does not count any more.
 pub const WINDOW: u64 = 10;
-/// Fewer entries than this are never a burst.
-pub const LEAST: u64 = 200;
+/// Fewer entries than this are a burst only if half of the root is destroyed …
+pub const MANY: u64 = 200;
+/// … and fewer than this never are.
+pub const LEAST: u64 = 30;
 /// Percent of a root that may be destroyed, where its owner has said nothing.
 pub const SHARE: u32 = 20;
 /// Percent of a root whose unusual changes are a burst.
 pub const UNUSUAL: u64 = 50;
 /// Contents are not looked into before so many entries have changed.
-const CURIOUS: usize = 16;
+const CURIOUS: usize = 8;
 /// Bytes of a file's beginning that tell whether it is noise …
 pub const SAMPLE: usize = 4096;
 /// … and how many it has to have.
 const SAMPLE_LEAST: usize = 64;
 /// Bytes by which files of one format begin alike.
 const MAGIC: usize = 4;
+
+/// What an entry that is destroyed counts.
+const WHOLE: u64 = 8;
 
 /// What a change does to what there was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,19 +58,27 @@ pub enum Harm {
     Deleted,
     /// It has another name.
     Renamed,
-    /// It has other contents, or is elsewhere.
+    /// It is a file as before, with another content.
+    Rewritten {
+        /// What it was.
+        was: Digest,
+        /// What it is.
+        is: Digest,
+    },
+    /// It is something else, or elsewhere.
     Changed,
     /// It is new, and noise.
     Noise,
 }
 
 impl Harm {
-    /// In quarters of one that is unusual.
+    /// In eighths of one that is unusual.
     fn weight(self) -> u64 {
         match self {
-            Harm::Destroyed => 4,
-            Harm::Deleted | Harm::Renamed => 2,
-            Harm::Changed => 1,
+            Harm::Destroyed => WHOLE,
+            Harm::Renamed => 5,
+            Harm::Deleted => 4,
+            Harm::Rewritten { .. } | Harm::Changed => 2,
             Harm::Noise => 0,
         }
     }
@@ -74,6 +93,9 @@ pub fn harm(before: Option<&Row>, after: &Row) -> Option<Harm> {
     if before.value != after.value {
         return Some(match (&before.value, &after.value) {
             (Value::File { size: was, .. }, Value::File { size: is, .. }) if is_gutted(*was, *is) => Harm::Destroyed,
+            (Value::File { content: was, .. }, Value::File { content: is, .. }) => {
+                Harm::Rewritten { was: *was, is: *is }
+            }
             _ => Harm::Changed,
         });
     }
@@ -123,6 +145,7 @@ pub struct Burst {
     touched: HashMap<EntryId, Touched>,
     /// By directory.
     pairs: HashMap<EntryId, Pairs>,
+    alike: Alike,
 }
 
 /// What has no counterpart in a directory: new files that are noise, or deleted ones.
@@ -167,8 +190,8 @@ impl Burst {
         self.touched.len() >= CURIOUS
     }
 
-    /// Counts a change of an entry in a directory that was committed as `seq` in a minute of the clock, after which so many entries of the root live. Says when
-    /// it is a burst: `share` percent may be destroyed.
+    /// Counts a change of an entry in a directory that was committed as `seq` in a minute of the clock, after which so many
+    /// entries of the root live. Says when it is a burst: `share` percent may be destroyed.
     pub fn note(
         &mut self,
         (id, directory): (EntryId, EntryId),
@@ -196,7 +219,8 @@ impl Burst {
                     // A delete that was counted by half is a file that was replaced.
                     pairs.deletes -= 1;
                     if let Some(last) = self.minutes.back_mut() {
-                        (last.destroyed, last.weight) = (last.destroyed + 1, last.weight + 2);
+                        (last.destroyed, last.weight) =
+                            (last.destroyed + 1, last.weight + WHOLE - Harm::Deleted.weight());
                     }
                 }
                 Harm::Noise => pairs.noise += 1,
@@ -207,6 +231,14 @@ impl Burst {
         let weight = harm.weight();
         if weight > 0 {
             self.touch(id, weight, minute);
+        }
+        if let Harm::Rewritten { was, is } = harm {
+            for id in self.alike.note(id, (&was, &is), minute) {
+                // What has aged meanwhile does not count again.
+                if self.touched.contains_key(&id) {
+                    self.touch(id, WHOLE, minute);
+                }
+            }
         }
         self.judge(live, share)
     }
@@ -222,7 +254,7 @@ impl Burst {
         }
         if let Some(of) = self.minutes.iter_mut().find(|it| it.minute == before.minute) {
             of.weight += weight - before.weight;
-            of.destroyed += u64::from(weight == 4);
+            of.destroyed += u64::from(weight == WHOLE);
         }
     }
 
@@ -232,8 +264,9 @@ impl Burst {
             (destroyed, weight, of) = (destroyed + it.destroyed, weight + it.weight, of + it.gone);
         }
         let first = self.minutes.front()?;
-        let tripped = (destroyed >= LEAST && destroyed * 100 >= of * u64::from(share))
-            || (weight >= 4 * LEAST && weight * 100 >= 4 * of * UNUSUAL);
+        let least = (of / 2).clamp(LEAST, MANY);
+        let tripped = (destroyed >= least && destroyed * 100 >= of * u64::from(share))
+            || (weight >= WHOLE * MANY && weight * 100 >= WHOLE * of * UNUSUAL);
         tripped.then_some(Tripped { since: first.seq, changed: self.touched.len() as u64, of })
     }
 
@@ -249,6 +282,7 @@ impl Burst {
         }
         self.minutes.retain(|it| !old(it));
         self.touched.retain(|_, touched| touched.minute + WINDOW > minute);
+        self.alike.forget(minute);
         if self.touched.is_empty() {
             self.pairs.clear();
         }

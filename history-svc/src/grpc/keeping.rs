@@ -109,10 +109,10 @@ impl KeepingService for Grpc {
         let asked = keeping::asked(request.policy.unwrap_or_default());
         asked.check().map_err(refuse)?;
         if request.dry_run {
-            let open = open::conflicts(&self.service, root).await.map_err(refuse)?;
+            let spared = open::spared(&self.service, root).await.map_err(refuse)?;
             let removes = self.count(move |service| {
                 let told = keeping::policy(&asked);
-                Ok((told, sweep::preview(service.view(root), asked, service.now(), &open)?))
+                Ok((told, sweep::preview(service.view(root), asked, service.now(), &spared)?))
             });
             let (policy, removes) = removes.await?;
             return Ok(Response::new(history::SetPolicyResponse {

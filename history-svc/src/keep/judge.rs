@@ -1,9 +1,8 @@
 //! Which versions go: what of the walk's versions is never taken, what the rules keep, and what they take.
 
-use std::collections::HashSet;
-
 use quics_types::{Digest, EntryId, WallTime};
 
+use super::open::Spared;
 use super::pins::Pins;
 use super::policy::Rules;
 use super::walk::Met;
@@ -16,7 +15,8 @@ use crate::view::{Paths, View};
 pub(crate) enum Fate {
     /// It has no content that could go: no file, a deletion, or its content is gone.
     Empty,
-    /// It is never taken: the newest one of a file that is there, pinned, or of an entry whose conflict is open.
+    /// It is never taken: the newest one of a file that is there, pinned, of an entry whose conflict is open, or shown by a
+    /// link.
     Held,
     /// The rules keep it, for now. Versions in a row with one content (a move, other permissions) have one fate.
     Kept,
@@ -42,8 +42,7 @@ pub(crate) struct Judge<'a> {
     now: WallTime,
     /// What ended up to then goes, by the size cap.
     cut: Option<WallTime>,
-    /// Entries whose conflicts are open.
-    open: &'a HashSet<EntryId>,
+    spared: &'a Spared,
     pins: Pins<'a>,
     paths: Paths<'a>,
     pub(crate) entry: Option<Entry>,
@@ -55,11 +54,11 @@ impl<'a> Judge<'a> {
         rules: &'a Rules,
         now: WallTime,
         cut: Option<WallTime>,
-        open: &'a HashSet<EntryId>,
+        spared: &'a Spared,
     ) -> Result<Self, Error> {
         let latest = Point { generation: u32::MAX, seq: u64::MAX };
         let (pins, paths) = (Pins::of(view)?, Paths::new(view, latest));
-        Ok(Self { view, rules, now, cut, open, pins, paths, entry: None })
+        Ok(Self { view, rules, now, cut, spared, pins, paths, entry: None })
     }
 
     /// Judges the next version. An entry's newest one has to be the first that is met of it.
@@ -73,10 +72,12 @@ impl<'a> Judge<'a> {
         let fate = match (content, met.span) {
             (None, _) => Fate::Empty,
             (Some(_), None) => Fate::Held,
-            (Some(_), Some(_)) if self.open.contains(&met.entry) => Fate::Held,
+            (Some(_), Some(_)) if self.spared.conflicts.contains(&met.entry) => Fate::Held,
+            (Some((content, _)), Some(_)) if self.spared.shown.holds(&content) => Fate::Held,
             (Some(_), Some(_)) if self.pins.holds(met.entry, met.point, met.side)? => Fate::Held,
             (Some((content, _)), Some(span)) => match (&entry.stays, self.rules.policy.rules.get(entry.rule)) {
                 (Some((same, fate)), _) if met.side == 0 && *same == content => fate.clone(),
+                _ if self.spared.asked.is_some_and(|asked| span.until > asked) => Fate::Kept,
                 (_, Some(rule)) if !rule.keeps(span, self.now) => Fate::ByRule(entry.rule),
                 _ if self.cut.is_some_and(|cut| span.until <= cut) => Fate::ByCap,
                 _ => Fate::Kept,

@@ -1,4 +1,4 @@
-//! What stands open in a root, so that its versions may not be taken: conflicts, and restores that are not finished.
+//! What stands open in a root, so that its versions may not be taken: conflicts, links, and restores that are not finished.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use quics_proto::Malformed;
 use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
 use quics_records::Reads;
-use quics_types::{EntryId, GroupId, RootId, limits};
+use quics_types::{EntryId, GroupId, RootId, WallTime, limits};
 
+use super::shown::{self, Shown};
 use crate::Error;
 use crate::db::keys;
 use crate::grpc::lost;
@@ -20,6 +21,27 @@ use crate::service::Service;
 
 /// Open conflicts of a root, at most: 16 MB.
 const MOST: usize = 1 << 20;
+
+/// What of a root is not to be taken, as other services say.
+#[derive(Debug, Default)]
+pub(crate) struct Spared {
+    /// Entries whose conflicts are open.
+    pub(crate) conflicts: HashSet<EntryId>,
+    /// Contents that links show.
+    pub(crate) shown: Shown,
+    /// When the services were asked: of what ended after that they have not spoken.
+    pub(crate) asked: Option<WallTime>,
+}
+
+/// What of a root is not to be taken.
+///
+/// # Errors
+/// [`Error::SyncAway`], [`Error::ShareAway`] and the like: nothing may be taken then.
+pub(crate) async fn spared(service: &Service, root: RootId) -> Result<Spared, Error> {
+    let asked = Some(service.now());
+    let shown = shown::shown(service, root).await?;
+    Ok(Spared { conflicts: conflicts(service, root).await?, shown, asked })
+}
 
 /// The entries of a root whose conflicts are open, as sync-svc says: base and candidates of these are versions of theirs.
 ///

@@ -2,15 +2,15 @@
 //! not keep.
 //!
 //! ```text
-//! a root is due ─> open conflicts, restores ─┬─ cannot be asked: nothing is taken
-//!                                            └─> the cut of the size cap ─> step … ─> done: noted with its time
+//! a root is due ─> open conflicts, links, restores ─┬─ cannot be asked: nothing is taken
+//!                                                   └─> the cut of the size cap ─> step … ─> done: noted with its time
 //! ```
 //!
 //! A step judges some thousand versions against what was submitted last and marks those that go, with how far it came, in one
 //! commit; after a crash a round goes on behind the last entry that was finished. Only rows are marked here: the contents
 //! leave the disk when sync-svc reclaims what nobody references.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::contents::{Contents, Going};
 use super::judge::{self, Fate, Judge};
-use super::open;
+use super::open::{self, Spared};
 use super::policy::{Policy, Rules};
 use super::walk::{Stand, Walk};
 use crate::db::keys;
@@ -130,8 +130,8 @@ pub(crate) async fn sweep(service: &Arc<Service>, root: RootId) -> Result<bool, 
     if open::is_restoring(service, root).await? {
         return Ok(false);
     }
-    let open = open::conflicts(service, root).await?;
-    let begun = service.blocking(move |service| Round::begin(service, root, open)).await?;
+    let spared = open::spared(service, root).await?;
+    let begun = service.blocking(move |service| Round::begin(service, root, spared)).await?;
     let Some(mut round) = begun else { return Ok(false) };
     loop {
         if service.shutdown.is_cancelled() {
@@ -177,7 +177,7 @@ pub(crate) enum Step {
 pub(crate) struct Round {
     root: RootId,
     rules: Rules,
-    open: HashSet<EntryId>,
+    spared: Spared,
     now: WallTime,
     cut: Option<WallTime>,
     stand: Stand,
@@ -187,7 +187,7 @@ pub(crate) struct Round {
 
 impl Round {
     /// Begins a round, or goes on with one that was cut off; `None` if it may not be now.
-    pub(crate) fn begin(service: &Service, root: RootId, open: HashSet<EntryId>) -> Result<Option<Self>, Error> {
+    pub(crate) fn begin(service: &Service, root: RootId, spared: Spared) -> Result<Option<Self>, Error> {
         let view = View::new(Reads::latest(&*service.meta), root);
         if is_compared(view)? {
             return Ok(None);
@@ -200,8 +200,8 @@ impl Round {
             None => Stand::begin(view),
         };
         let sweep = before.unwrap_or(Sweep { revision, done: None, ended: None, taken: 0 });
-        let cut = cut(view, &rules, now, &open)?;
-        Ok(Some(Self { root, rules, open, now, cut, stand, entry: None, sweep }))
+        let cut = cut(view, &rules, now, &spared)?;
+        Ok(Some(Self { root, rules, spared, now, cut, stand, entry: None, sweep }))
     }
 
     /// Looks at the next versions, at most so many, and takes those that go.
@@ -214,7 +214,7 @@ impl Round {
             return Ok(Step::Stopped);
         }
         let mut batch = Batch::new();
-        let mut judge = Judge::new(view, &self.rules, self.now, self.cut, &self.open)?;
+        let mut judge = Judge::new(view, &self.rules, self.now, self.cut, &self.spared)?;
         judge.entry.clone_from(&self.entry);
         let mut walk = Walk::new(view, self.stand.clone());
         let mut sweep = self.sweep.clone();
@@ -276,9 +276,9 @@ fn is_compared(view: View<'_>) -> Result<bool, Error> {
 }
 
 /// Up to which moment versions go by the size cap, if any do.
-fn cut(view: View<'_>, rules: &Rules, now: WallTime, open: &HashSet<EntryId>) -> Result<Option<WallTime>, Error> {
+fn cut(view: View<'_>, rules: &Rules, now: WallTime, spared: &Spared) -> Result<Option<WallTime>, Error> {
     let Some(cap) = rules.policy.cap else { return Ok(None) };
-    let (mut judge, mut walk) = (Judge::new(view, rules, now, None, open)?, Walk::new(view, Stand::begin(view)));
+    let (mut judge, mut walk) = (Judge::new(view, rules, now, None, spared)?, Walk::new(view, Stand::begin(view)));
     let mut contents: Contents<(), Going> = Contents::new();
     while let Some(met) = walk.next()? {
         let fate = judge.fate(&met)?;
@@ -298,11 +298,11 @@ pub(crate) fn preview(
     view: View<'_>,
     policy: Policy,
     now: WallTime,
-    open: &HashSet<EntryId>,
+    spared: &Spared,
 ) -> Result<(u64, u64, bool), Error> {
     let rules = Rules::new(policy)?;
-    let cut = cut(view, &rules, now, open)?;
-    let (mut judge, mut walk) = (Judge::new(view, &rules, now, cut, open)?, Walk::new(view, Stand::begin(view)));
+    let cut = cut(view, &rules, now, spared)?;
+    let (mut judge, mut walk) = (Judge::new(view, &rules, now, cut, spared)?, Walk::new(view, Stand::begin(view)));
     let mut contents: Contents<(), Going> = Contents::new();
     let mut versions = 0;
     while let Some(met) = walk.next()? {

@@ -8,6 +8,7 @@ use quics_types::{EntryId, WallTime, limits};
 
 use super::contents::Contents;
 use super::judge::{Fate, Judge};
+use super::open::Spared;
 use super::pins::Pins;
 use super::policy::{Policy, Rules};
 use super::walk::{Met, Stand, Walk};
@@ -116,9 +117,9 @@ pub(crate) fn usage(view: View<'_>, subject: &Subject, now: WallTime) -> Result<
     let newest = view.newest_point()?;
     let of = query::entry(view, subject, newest)?;
     let rules = Rules::new(Policy::of(view)?)?;
-    let open = HashSet::new();
+    let spared = Spared::default();
     let soon = WallTime(now.0.saturating_add(SOON));
-    let (mut judge, pins) = (Judge::new(view, &rules, soon, None, &open)?, Pins::of(view)?);
+    let (mut judge, pins) = (Judge::new(view, &rules, soon, None, &spared)?, Pins::of(view)?);
     let mut family = Family { view, of, children: Vec::new(), known: HashMap::new() };
     let mut contents: Contents<Option<u32>, Seen> = Contents::new();
     let (mut total, mut each): (Counts, Vec<Counts>) = (Counts::default(), Vec::new());

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use quics_reconcile::Value;
-use quics_types::{EntryId, limits};
+use quics_types::{EntryId, WallTime, limits};
 
 use super::target::{self, Target};
 use crate::Error;
 use crate::db::keys::Point;
-use crate::db::records::Removed;
+use crate::db::records::{Removed, Version};
 use crate::globs::Globs;
 use crate::intake::wall_time;
 use crate::plan::{Candidate, Node};
@@ -23,7 +23,7 @@ pub(crate) struct Looked {
     pub(crate) path_then: Bytes,
     pub(crate) value_now: Option<Value>,
     pub(crate) value_then: Option<Value>,
-    /// Made before the moment and accepted after it.
+    /// Something was made of it before the moment and accepted after it, whatever came behind.
     pub(crate) late: bool,
     /// Why it stays as it is, whatever is planned.
     pub(crate) stays: Option<Stays>,
@@ -106,10 +106,10 @@ pub(super) fn choose(view: View<'_>, target: &Target, from: Point, only: &[Strin
             () if target.has_changed(id, now.as_ref()) => Some(Stays::Changed),
             () => None,
         };
-        let late = target.moment_of().is_some_and(|moment| {
-            let made = now.as_ref().and_then(|now| now.version.changed_at).map(wall_time);
-            made.is_some_and(|made| made <= moment)
-        });
+        let late = match (target.moment_of(), &now) {
+            (Some(moment), Some(now)) => is_late(view, (now, then.as_ref()), (then_point, from), moment)?,
+            _ => false,
+        };
         if stays.is_none() {
             chosen.candidates.push(Candidate { id, now: node_now.clone(), then: node_then, differs });
         }
@@ -119,6 +119,22 @@ pub(super) fn choose(view: View<'_>, target: &Target, from: Point, only: &[Strin
         chosen.looked.insert(id, looked);
     }
     Ok(chosen)
+}
+
+/// Whether one of the changes behind a moment was made before it, by its device's clock.
+fn is_late(
+    view: View<'_>,
+    (now, then): (&At, Option<&At>),
+    (then_point, from): (Point, Point),
+    moment: WallTime,
+) -> Result<bool, Error> {
+    let is_one = |version: &Version| version.changed_at.map(wall_time).is_some_and(|made| made <= moment);
+    let before = then.map_or(0, |then| then.row().time.0);
+    if is_one(&now.version) || now.row().time.0 == before + 1 {
+        // With one change since, there is nothing between.
+        return Ok(is_one(&now.version));
+    }
+    view.any_between(now.row().id, (then_point, from), is_one)
 }
 
 fn value(at: Option<&At>) -> Option<&Value> {

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::db::keys::Point;
 use crate::encode::{Moment, Subject};
+use crate::keep::open::Spared;
 use crate::keep::policy::{FOREVER, Policy, Rule};
+use crate::keep::shown::{Shares, Shown};
 use crate::keep::sweep::{Round, Step, Sweep};
 use crate::keep::{open, pins, sweep, usage};
 use crate::view::At;
@@ -29,6 +31,15 @@ impl Finder for Nowhere {
     }
 }
 
+/// A share-svc of which it cannot be said whether there is one.
+struct Unheard;
+
+impl Shares for Unheard {
+    fn find(&self) -> Pin<Box<dyn Future<Output = Result<Option<Link>, Error>> + Send + '_>> {
+        Box::pin(std::future::ready(Err(Error::ShareAway { reason: "registry-svc is away".into() })))
+    }
+}
+
 /// A history with a clock, and the server that it follows.
 pub(super) struct Kept {
     pub(super) server: Server,
@@ -39,11 +50,16 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn new() -> Self {
+        Self::beside(Arc::new(()))
+    }
+
+    fn beside(shares: Arc<dyn Shares>) -> Self {
         let (history, clock) = (History::new(), Arc::new(ManualClock::at(std::time::UNIX_EPOCH)));
         let service = Service::new(Parts {
             meta: history.meta.clone(),
             access: Arc::new(Everybody),
             sync: Arc::new(Nowhere),
+            shares,
             clock: clock.clone(),
             shutdown: CancellationToken::new(),
         });
@@ -80,7 +96,11 @@ impl Kept {
 
     /// One round, in steps of so many versions; says how many there were.
     fn sweep(&self, open: &[EntryId], versions: usize) -> usize {
-        let mut round = Round::begin(&self.service, ROOT, open.iter().copied().collect()).unwrap().unwrap();
+        self.sweep_sparing(Spared { conflicts: open.iter().copied().collect(), ..Spared::default() }, versions)
+    }
+
+    fn sweep_sparing(&self, spared: Spared, versions: usize) -> usize {
+        let mut round = Round::begin(&self.service, ROOT, spared).unwrap().unwrap();
         for steps in 1..10_000 {
             let step = round.step(&self.service, versions).unwrap();
             self.history.meta.sync().unwrap();
@@ -211,7 +231,7 @@ fn a_round_that_is_cut_off_anywhere_goes_on_where_it_was_and_comes_to_the_same()
         let mut taken = 0;
         'rounds: for round in 0.. {
             assert!(round < 60, "it does not get on");
-            let mut round = Round::begin(&it.service, ROOT, HashSet::new()).unwrap().unwrap();
+            let mut round = Round::begin(&it.service, ROOT, Spared::default()).unwrap().unwrap();
             for _ in 0..=dice.roll(4) {
                 let step = round.step(&it.service, 10 + dice.roll(9) as usize).unwrap();
                 it.history.meta.sync().unwrap();
@@ -261,6 +281,57 @@ fn pinned_versions_and_those_of_an_open_conflict_are_not_taken() {
     assert_eq!((it.gone(0), it.gone(1)), (vec![1, 2], vec![1, 2]));
 }
 
+/// Spares what links show: these contents.
+fn showing(contents: &[u64]) -> Spared {
+    let mut shown = Shown::default();
+    contents.iter().for_each(|content| shown.add(&file(*content).content().unwrap().0));
+    Spared { shown, ..Spared::default() }
+}
+
+#[test]
+fn what_links_show_is_taken_neither_by_age_nor_by_size_wherever_it_is_and_goes_when_they_do() {
+    let mut it = Kept::new();
+    for time in 0..4 {
+        it.at(time * HOUR, 0, Some(("shared", 1000 + time)));
+    }
+    // A copy of what was shared lived under another name, which is gone.
+    it.at(5 * HOUR, 1, Some(("copy", 1001)));
+    it.at(6 * HOUR, 1, None);
+    it.follow();
+    it.now(30 * DAY);
+    let capped = Policy { cap: Some(1), ..policy(FOREVER, 0, 0) };
+    let preview = |policy: Policy, spared: &Spared| {
+        let (versions, bytes, _) = sweep::preview(it.history.view(), policy, it.service.now(), spared).unwrap();
+        (versions, bytes)
+    };
+    assert_eq!(preview(capped.clone(), &Spared::default()), (4, 3003));
+    assert_eq!(preview(capped.clone(), &showing(&[1001])), (2, 2002), "the preview leaves it out too");
+    assert_eq!(preview(policy(1, 0, 0), &showing(&[1001])), (2, 2002));
+    it.set(capped);
+    it.sweep_sparing(showing(&[1001]), 2);
+    assert_eq!((it.gone(0), it.gone(1)), (vec![1, 3], vec![]));
+    it.set(Policy { revision: 2, ..policy(1, 0, 0) });
+    it.sweep_sparing(showing(&[1001]), 2);
+    assert_eq!((it.gone(0), it.gone(1)), (vec![1, 3], vec![]));
+    it.sweep_sparing(showing(&[]), 2);
+    assert_eq!((it.gone(0), it.gone(1)), (vec![1, 2, 3], vec![1]));
+}
+
+#[test]
+fn what_ended_after_the_services_were_asked_waits_for_the_next_round() {
+    let mut it = Kept::new();
+    it.at(0, 0, Some(("a", 1)));
+    it.at(3 * HOUR, 0, Some(("a", 2)));
+    it.follow();
+    // The day's last version only: the first goes at once.
+    it.set(policy(0, 1, 0));
+    it.now(4 * HOUR);
+    it.sweep_sparing(Spared { asked: Some(WallTime(2 * HOUR)), ..Spared::default() }, 10);
+    assert!(it.gone(0).is_empty(), "a link may show it since");
+    it.sweep_sparing(Spared { asked: Some(WallTime(4 * HOUR)), ..Spared::default() }, 10);
+    assert_eq!(it.gone(0), [1]);
+}
+
 #[test]
 fn what_has_no_content_of_its_own_cannot_be_pinned() {
     let mut it = Kept::new();
@@ -289,7 +360,7 @@ fn the_size_cap_takes_what_ended_first_and_counts_each_content_once() {
     it.now(DAY);
     // In history are 1000 (until 2 h), 1001 (until 3 h and 5 h), 1003 (until 6 h), 1002 (until 7 h).
     let capped = |bytes| Policy { cap: Some(bytes), ..policy(FOREVER, 0, 0) };
-    let open = HashSet::new();
+    let open = Spared::default();
     let preview = |bytes| sweep::preview(it.history.view(), capped(bytes), WallTime(DAY), &open).unwrap();
     assert_eq!(preview(5000), (0, 0, false));
     assert_eq!(preview(4005), (1, 1000, false));
@@ -347,10 +418,12 @@ async fn nothing_is_taken_while_sync_svc_cannot_be_asked_a_restore_runs_or_the_r
     it.set(policy(1, 0, 0));
     it.now(30 * DAY);
     assert!(matches!(sweep::sweep(&it.service, ROOT).await, Err(Error::SyncAway)));
+    let alone = Kept::beside(Arc::new(Unheard)).service;
+    assert!(matches!(sweep::sweep(&alone, ROOT).await, Err(Error::ShareAway { .. })), "it may have links");
     assert!(it.gone(0).is_empty());
 
     // A restore that begins while a round is on its way stops it.
-    let mut round = Round::begin(&it.service, ROOT, HashSet::new()).unwrap().unwrap();
+    let mut round = Round::begin(&it.service, ROOT, Spared::default()).unwrap().unwrap();
     let begin = open::begin(&it.service, ROOT, GroupId::from_bytes([5; 16]));
     let (in_hand, ()) = tokio::join!(begin, async {
         while open::begun(Reads::latest(&*it.history.meta), ROOT).unwrap().is_empty() {
@@ -368,7 +441,7 @@ async fn nothing_is_taken_while_sync_svc_cannot_be_asked_a_restore_runs_or_the_r
     compared.put(crate::db::keys::repair(ROOT), Bytes::from_static(&[1]));
     it.commit(compared);
     assert!(matches!(round.step(&it.service, 10).unwrap(), Step::Stopped));
-    assert!(Round::begin(&it.service, ROOT, HashSet::new()).unwrap().is_none());
+    assert!(Round::begin(&it.service, ROOT, Spared::default()).unwrap().is_none());
     let mut over = quics_meta::Batch::new();
     over.delete(crate::db::keys::repair(ROOT));
     it.commit(over);

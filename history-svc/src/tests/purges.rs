@@ -137,7 +137,7 @@ fn a_content_that_retention_took_is_purged_all_the_same() {
     let it = secret();
     it.set(super::keeping::policy(1, 0, 0));
     it.now(100 * 24 * HOUR);
-    let mut round = crate::keep::sweep::Round::begin(&it.service, ROOT, HashSet::new()).unwrap().unwrap();
+    let mut round = crate::keep::sweep::Round::begin(&it.service, ROOT, Default::default()).unwrap().unwrap();
     round.step(&it.service, 100).unwrap();
     it.history.meta.sync().unwrap();
     assert_eq!(it.gone(0), [1, 2]);

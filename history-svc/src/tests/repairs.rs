@@ -26,6 +26,7 @@ fn service(history: &History) -> Arc<Service> {
         meta: history.meta.clone(),
         access: Arc::new(Everybody),
         sync: Arc::new(Nowhere),
+        shares: Arc::new(()),
         clock: Arc::new(SystemClock),
         shutdown: CancellationToken::new(),
     })

@@ -93,6 +93,46 @@ fn every_moment_of_a_random_life_comes_back_and_goes_again() {
     }
 }
 
+/// The device's own time of what was told last.
+fn made_at(server: &mut Server, seq: u64) {
+    let made = quics_types::Mtime::from(Server::moment(seq));
+    server.events.last_mut().unwrap().changed_at = Some(quics_proto::timestamp(made));
+}
+
+#[test]
+fn what_was_made_before_the_moment_and_came_after_it_is_listed_whatever_came_behind() {
+    let top = EntryId::TOP;
+    // What happened behind the moment (when it was made, by the device's clock), and whether something was late.
+    let after = |made: &[u64], gone: bool, many: u64| {
+        let mut server = Server::default();
+        server.set(id(0), Some((place(top, "a"), file(1)))).unwrap();
+        server.set(id(1), Some((place(top, "b"), file(1)))).unwrap();
+        for (number, made) in (0..).zip(made) {
+            server.set(id(0), Some((place(top, "a"), file(10 + number)))).unwrap();
+            made_at(&mut server, *made);
+            for again in 0..many {
+                server.set(id(0), Some((place(top, "a"), file(1000 + again)))).unwrap();
+                let seq = server.seq;
+                made_at(&mut server, seq);
+            }
+        }
+        if gone {
+            server.set(id(0), None).unwrap();
+        }
+        let mut told = History::new();
+        told.follow(&server, 100);
+        let (changes, summary) = preview(&told, to_commit(2));
+        assert_eq!((changes.len(), u64::from(changes[0].late)), (1, summary.late));
+        changes[0].late
+    };
+    assert!(after(&[1], false, 0), "the newest");
+    assert!(after(&[1, 4], false, 0), "one with another behind it");
+    assert!(after(&[3, 2, 5], false, 0), "one in between");
+    assert!(after(&[1], true, 0), "one that was deleted then");
+    assert!(after(&[1], false, 1500), "one of very many");
+    assert!(!after(&[3], false, 0) && !after(&[3, 4], false, 0) && !after(&[3], true, 600), "none");
+}
+
 #[test]
 fn a_directory_comes_back_and_what_is_around_it_stays() {
     let mut server = Server::default();

@@ -6,6 +6,7 @@ mod relay;
 
 use bytes::Bytes;
 use quics_proto::history::v1 as history;
+use quics_proto::sync::v1 as sync;
 use relay::{OWNER, READER, ROOT, Relay, Running, STRANGER, WRITER};
 use tonic::Code;
 
@@ -118,6 +119,21 @@ async fn members_see_what_is_kept_writers_pin_and_only_owners_set_the_policy() {
     // This sync-svc does not answer for conflicts: what would go cannot be said, and nothing goes.
     let refused = running.keeping(OWNER).set_policy(set(policy.clone(), true)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented, "{refused:?}");
+    // What links show is asked for to the end, where there is a share-svc.
+    use sync::references_response::Message::{Contents, Finish};
+    let contents = |size: usize| Contents(sync::ReferencedContents { content_ids: vec![vec![7; size].into()] });
+    let finish = |count| Finish(sync::ReferencesFinish { count, position: None });
+    for (told, code) in [
+        (vec![contents(32)], Code::Unavailable),
+        (vec![contents(32), finish(2)], Code::Unavailable),
+        (vec![contents(31), finish(1)], Code::InvalidArgument),
+        (vec![contents(32), finish(1)], Code::Unimplemented),
+        (vec![finish(0)], Code::Unimplemented),
+    ] {
+        *relay.links.lock().unwrap() = Some(told.clone());
+        let refused = running.keeping(OWNER).set_policy(set(policy.clone(), true)).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{told:?}: {refused:?}");
+    }
     let mut other = policy.clone();
     other.rules[0].daily_days = 100;
     let done = running.keeping(OWNER).set_policy(set(other.clone(), false)).await.unwrap().into_inner();

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use history_svc::{Access, Error, Finder, Parts, Service};
+use history_svc::{Access, Error, Finder, Parts, Service, Shares};
 use quics_kit::clock::SystemClock;
 use quics_kit::members::{Change, Denied};
 use quics_kit::names;
@@ -22,6 +22,7 @@ use quics_proto::common::v1 as common;
 use quics_proto::history::v1::history_service_client::HistoryServiceClient;
 use quics_proto::history::v1::keeping_service_client::KeepingServiceClient;
 use quics_proto::sync::v1 as sync;
+use quics_proto::sync::v1::references_service_server::{ReferencesService, ReferencesServiceServer};
 use quics_proto::sync::v1::relay_service_server::{RelayService, RelayServiceServer};
 use quics_quic::{Channel, ChannelConfig, Server, ServerConfig, Tls};
 use quics_types::{DeviceId, Role, RootId, UserId, limits};
@@ -86,12 +87,28 @@ pub(crate) struct Relay {
     pub(crate) purges: Mutex<VecDeque<Result<sync::ReferencedBy, Status>>>,
     /// How many contents each purge was asked for.
     pub(crate) purged: watch::Sender<Vec<usize>>,
+    /// What a share-svc says of what links show, before its stream ends; not set: there is none.
+    pub(crate) links: Mutex<Option<Vec<sync::references_response::Message>>>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What the relay is to whoever calls it.
 struct Telling(Arc<Relay>);
+
+#[tonic::async_trait]
+impl ReferencesService for Telling {
+    type ReferencesStream = Answers<sync::ReferencesResponse>;
+
+    async fn references(
+        &self,
+        _: Request<sync::ReferencesRequest>,
+    ) -> Result<Response<Self::ReferencesStream>, Status> {
+        let told = self.0.links.lock().unwrap().clone().unwrap_or_default();
+        let told = told.into_iter().map(|message| Ok(sync::ReferencesResponse { message: Some(message) }));
+        Ok(Response::new(Box::pin(futures_util::stream::iter(told))))
+    }
+}
 
 #[tonic::async_trait]
 impl RelayService for Telling {
@@ -114,7 +131,8 @@ impl RelayService for Telling {
         tokio::spawn(async move {
             while let Ok(Some(message)) = said.message().await {
                 if let Some(Said::Acknowledge(position)) = message.message {
-                    relay.acknowledged.send_replace(position.number);
+                    // A stream that was cut may be read to its end after the next one has begun.
+                    relay.acknowledged.send_modify(|told| *told = position.number.max(*told));
                 }
             }
         });
@@ -257,6 +275,16 @@ impl Finder for There {
     }
 }
 
+/// A share-svc, at the same place, if there is one.
+struct Showing(Arc<Relay>, Link);
+
+impl Shares for Showing {
+    fn find(&self) -> Pin<Box<dyn Future<Output = Result<Option<Link>, Error>> + Send + '_>> {
+        let is_there = self.0.links.lock().unwrap().is_some();
+        Box::pin(std::future::ready(Ok(is_there.then(|| self.1.clone()))))
+    }
+}
+
 /// The relay and history-svc in this process.
 pub(crate) struct Running {
     pub(crate) ca: Ca,
@@ -273,16 +301,19 @@ impl Running {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(ServerConfig::new(ca.service(names::Service::Sync)), any).unwrap();
         let sync = server.local_addr();
-        let routes = RelayServiceServer::new(Telling(relay)).max_encoding_message_size(limits::MESSAGE_BYTES);
-        let relaying = server.serve(Routes::new(routes), shutdown.clone());
+        let routes = RelayServiceServer::new(Telling(relay.clone())).max_encoding_message_size(limits::MESSAGE_BYTES);
+        let routes = Routes::new(routes).add_service(ReferencesServiceServer::new(Telling(relay.clone())));
+        let relaying = server.serve(routes, shutdown.clone());
 
         let name = names::Service::Sync.server_name();
         let config = ChannelConfig::new(sync.to_string(), name, ca.service(names::Service::History));
+        let there = link(Channel::new(config));
         let meta = Arc::new(Journaled::open(directory.join("meta"), quics_meta::Options::default()).unwrap());
         let service = Service::new(Parts {
             meta: meta.clone(),
             access: Arc::new(Roles),
-            sync: Arc::new(There(link(Channel::new(config)))),
+            sync: Arc::new(There(there.clone())),
+            shares: Arc::new(Showing(relay, there)),
             clock: Arc::new(SystemClock),
             shutdown: shutdown.clone(),
         });
@@ -328,7 +359,7 @@ impl Relay {
     pub(crate) fn new(events: u64, files: u64, at_once: u64, cut: u64) -> Arc<Self> {
         let (opened, acknowledged) = (Mutex::default(), watch::channel(0).0);
         let (purges, purged) = (Mutex::default(), watch::channel(Vec::new()).0);
-        Arc::new(Self { events, files, at_once, cut, opened, acknowledged, purges, purged })
+        Arc::new(Self { events, files, at_once, cut, opened, acknowledged, purges, purged, links: Mutex::default() })
     }
 
     /// Waits until events up to this one are acknowledged.

@@ -1,4 +1,4 @@
-//! The calls of `quics.sync.v1.ReferencesService`: for sync-svc only.
+//! The calls of `quics.sync.v1.ReferencesService`: for sync-svc, and for history-svc, which spares what links show.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::service::Service;
 /// Messages that wait for the reader: one on its way and one behind it.
 const WAITING: usize = 2;
 
-/// What sync-svc may ask.
+/// What sync-svc and history-svc may ask.
 pub(crate) struct References {
     service: Arc<Service>,
 }
@@ -45,8 +45,8 @@ impl ReferencesService for References {
         request: Request<sync::ReferencesRequest>,
     ) -> Result<Response<Self::ReferencesStream>, Status> {
         match Caller::of(&request, self.service.clock().now()).map_err(refuse)? {
-            Caller::Service(names::Service::Sync) => {}
-            _ => return Err(refuse(caller::Error::Kind("sync-svc"))),
+            Caller::Service(names::Service::Sync | names::Service::History) => {}
+            _ => return Err(refuse(caller::Error::Kind("sync-svc or history-svc"))),
         }
         let root = RootId::from_slice(&request.get_ref().root_id).map_err(|error| refuse(Malformed::from(error)))?;
         let (out, answers) = mpsc::channel(WAITING);

@@ -60,7 +60,7 @@ impl Unshare {
             return Ok(vec![sharing.named(context, text).await?]);
         }
         let path = Path::new(&self.what);
-        let place = if self.all { Place::named(context, Some(path))? } else { Place::of_path(context, path)? };
+        let place = if self.all { Place::find(context, path)? } else { Place::of_path(context, path)? };
         let mut links = sharing.links(place.root_id(), false).await?.links;
         links.retain(|link| if self.all { list::below(&place.relative, link) } else { link.path == place.relative });
         if links.is_empty() {

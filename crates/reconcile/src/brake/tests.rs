@@ -1,7 +1,11 @@
 use quics_types::{Digest, Name, Place};
 
+use super::alike::ALIKE as DIFFERENT;
 use super::*;
 use crate::testing::{Plain, file};
+
+/// So many contents that become one are no accident.
+const ALIKE: u64 = DIFFERENT as u64;
 
 /// Bytes as if drawn at random.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -63,7 +67,9 @@ fn the_table_of_harm() {
     assert_eq!(with(&|_| ()), None);
     assert_eq!(with(&|row| row.mode = 0o600), None);
     assert_eq!(with(&|row| row.dead = true), Some(Harm::Deleted));
-    assert_eq!(with(&|row| row.value = value(9_999)), Some(Harm::Changed));
+    let [was, is] = [10_000_u64, 9_999].map(|size| Digest::of(&[size as u8]));
+    assert_eq!(with(&|row| row.value = value(9_999)), Some(Harm::Rewritten { was, is }));
+    assert_eq!(with(&|row| row.value = Value::Directory), Some(Harm::Changed));
     assert_eq!(with(&|row| row.value = value(0)), Some(Harm::Destroyed));
     assert_eq!(with(&|row| row.value = value(600)), Some(Harm::Destroyed));
     assert_eq!(with(&|row| row.place = named("a.locked")), Some(Harm::Destroyed));
@@ -88,6 +94,15 @@ fn trips(live: u64, trace: impl IntoIterator<Item = (u64, Harm)>) -> Option<(usi
     None
 }
 
+fn rewritten(was: u64, is: u64) -> Harm {
+    Harm::Rewritten { was: Digest::of(&was.to_be_bytes()), is: Digest::of(&is.to_be_bytes()) }
+}
+
+/// Texts that become others.
+fn texts(count: u64) -> impl Iterator<Item = (u64, Harm)> {
+    (0..count).map(|id| (id, rewritten(id, (1 << 32) + id)))
+}
+
 fn all(count: u64, harm: Harm) -> impl Iterator<Item = (u64, Harm)> {
     (0..count).map(move |id| (id, harm))
 }
@@ -104,9 +119,71 @@ fn what_people_and_their_tools_do_is_no_burst() {
     let export = (0..3_000).flat_map(|id| [(id, Harm::Noise), (10_000, Harm::Changed)]);
     assert_eq!(trips(20_000, export), None, "three thousand pictures exported");
     assert_eq!(trips(100_000, all(15_000, Harm::Destroyed)), None, "a share that is not unusual");
-    assert_eq!(trips(150, all(150, Harm::Destroyed)), None, "few");
+    assert_eq!(trips(150, all(70, Harm::Destroyed)), None, "a project of which less than half is translated");
+    assert_eq!(
+        trips(150, all(150, Harm::Deleted)),
+        None,
+        "a small root is emptied, or a branch without files in common"
+    );
+    assert_eq!(trips(150, texts(150)), None, "a small project, and a branch in which every text is another");
+    assert_eq!(trips(150, all(150, Harm::Renamed)), None, "a few photos named by date");
+    assert_eq!(trips(29, all(29, Harm::Destroyed)), None, "few");
+    assert_eq!(trips(10_000, texts(10_000)), None, "a code base formatted");
+    assert_eq!(trips(10_000, texts(10_000).chain(texts(10_000))), None, "and taken back");
+    assert_eq!(trips(4_000, all(3_000, Harm::Renamed)), None, "most photos of a library named by date");
+    assert_eq!(trips(4_000, all(4_000, Harm::Changed)), None, "every file moved into another directory, one by one");
+    let licence = (0..5_000).map(|id| (id, rewritten(1, 2)));
+    assert_eq!(trips(5_000, licence), None, "a licence brought up to date in five thousand packages");
+    let stubs = (0..5_000).map(|id| (id, rewritten(id % (ALIKE - 1), 1_000_000)));
+    assert_eq!(trips(5_000, stubs), None, "a few templates that become one");
+    let moved = (0..5_000).map(|id| (id, rewritten(id, 1_000_000 + id / 8)));
+    assert_eq!(trips(5_000, moved), None, "modules that say where they are now, few the same");
     let log = (0..10_000).map(|_| (1, Harm::Destroyed));
     assert_eq!(trips(300, log), None, "one file over and over");
+}
+
+#[test]
+fn a_small_root_is_protected_when_half_of_it_is_destroyed() {
+    for (of, at) in [(30, 30), (60, 30), (150, 75), (399, 199), (400, 200), (1_000, 200), (1_500, 300)] {
+        let tripped = trips(of, all(of, Harm::Destroyed)).map(|(at, tripped)| (at, tripped.of));
+        assert_eq!(tripped, Some((at, of)), "{of}");
+    }
+    // The first ones are not looked into.
+    let encrypted = texts(150).take(CURIOUS).chain((CURIOUS as u64..150).map(|id| (id, Harm::Destroyed)));
+    assert_eq!(trips(150, encrypted).map(|(at, _)| at), Some(75 + CURIOUS));
+    let mut burst = Burst::default();
+    let all_may = (0..150).find_map(|id| burst.note(in_top(id), Harm::Destroyed, id + 1, 0, 150, 90));
+    assert_eq!(all_may.map(|it| it.changed), Some(135), "an owner may allow more");
+}
+
+#[test]
+fn one_text_over_everything_destroys_it() {
+    let pwned = |live| trips(live, (0..live).map(|id| (id, rewritten(id, 1_000_000)))).map(|(at, _)| at);
+    assert_eq!((pwned(2_000), pwned(100), pwned(40)), (Some(400), Some(50), Some(30)));
+    // A few texts, and each file in several steps.
+    let notes =
+        (0..2_000).flat_map(|id| [(id, rewritten(id, 5_000 + id)), (id, rewritten(5_000 + id, 1_000_000 + id % 7))]);
+    assert_eq!(trips(2_000, notes).map(|(at, _)| at), Some(800));
+    let between = trips(2_000, (0..400).map(|id| (id, rewritten(id, 1_000_000))).take(399));
+    assert_eq!(between, None);
+}
+
+#[test]
+fn what_became_the_same_long_ago_is_forgotten() {
+    let mut burst = Burst::default();
+    for id in 0..ALIKE - 1 {
+        assert_eq!(burst.note(in_top(id), rewritten(id, 1_000_000), id + 1, 0, 40, SHARE), None);
+    }
+    for id in ALIKE..2 * ALIKE - 1 {
+        assert_eq!(burst.note(in_top(id), rewritten(id, 1_000_000), id + 1, WINDOW, 40, SHARE), None);
+    }
+    assert_eq!(burst.minutes.iter().map(|it| it.destroyed).sum::<u64>(), 0);
+}
+
+#[test]
+fn every_file_under_another_name_is_a_burst_whatever_directories_there_are() {
+    let tripped = trips(2_020, all(2_000, Harm::Renamed)).map(|(at, _)| at);
+    assert_eq!(tripped, Some(1_616), "four fifths");
 }
 
 #[test]
