@@ -10,6 +10,7 @@ use crate::support::{Pair, until};
 mod backup;
 mod brake;
 mod keeping;
+mod kills;
 mod life;
 mod purge;
 mod reclaim;

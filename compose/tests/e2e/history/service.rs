@@ -9,36 +9,6 @@ use super::{cat, fails, log, path};
 use crate::support::{PATIENCE, Pair, text, until};
 
 #[test]
-fn history_svc_that_is_killed_again_and_again_has_every_version_once() {
-    const ROUNDS: usize = 20;
-    let mut pair = Pair::new();
-    for round in 0..ROUNDS {
-        // The supervisor's patience with a service that ends again and again is not what is tested here.
-        if round % 5 == 4 {
-            pair.stack.down().unwrap();
-            pair.stack.up().unwrap();
-        }
-        for number in 0..10 {
-            fs::write(pair.at(format!("{number}.txt")), format!("round {round}\n")).unwrap();
-        }
-        // It is in the middle of taking them.
-        pair.stack.crash(Service::History).unwrap();
-        pair.settle();
-    }
-    pair.known();
-    for number in 0..10 {
-        let versions = log(&pair.left, &[path(&pair.at(format!("{number}.txt")))]);
-        let numbers: Vec<u64> = versions.iter().map(|it| it["version"].as_str().unwrap().parse().unwrap()).collect();
-        let wanted: Vec<u64> = (1..=numbers.len() as u64).rev().collect();
-        assert_eq!(numbers, wanted, "every version once, none missing");
-        assert_eq!(
-            cat(&pair.left, &pair.at(format!("{number}.txt")), numbers[0]),
-            format!("round {}\n", ROUNDS - 1).as_bytes()
-        );
-    }
-}
-
-#[test]
 fn a_restore_that_history_svc_or_sync_svc_dies_in_is_finished_or_withdrawn() {
     let pair = Pair::with(|folder| {
         (0..2000).for_each(|number| fs::write(folder.join(number.to_string()), format!("{number} then\n")).unwrap());
