@@ -278,7 +278,8 @@ pub fn unpack_to(bundle: &File, at: &Path) -> io::Result<()> {
 /// Opens a directory at any path to be read as a unit's bundle, with the length of that.
 ///
 /// # Errors
-/// [`io::ErrorKind::NotFound`] where no directory is; as [`look`].
+/// [`io::ErrorKind::NotFound`] where no directory is; what the system says of a part that cannot be looked at, or where it is
+/// too large for a unit.
 pub fn bundle_of(at: &Path) -> io::Result<(impl Read + use<>, u64)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let dev = beneath::device(fs::open(at, flags, Mode::empty())?)?;

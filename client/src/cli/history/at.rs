@@ -163,17 +163,32 @@ fn meant(text: &OsStr, needed: bool, there: impl Fn(&Path) -> bool) -> Meant {
 
 async fn named(context: &Context, text: &OsStr, needed: bool) -> Result<(Place, Option<Moment>), Failure> {
     let find = if needed { Place::find } else { Place::of_path };
-    let failure = match meant(text, needed, files::is_there) {
+    let otherwise = match meant(text, needed, files::is_there) {
         Meant::Whole => return Ok((find(context, Path::new(text))?, None)),
-        Meant::At(path, moment) => return Ok((find(context, Path::new(&path))?, Some(moment))),
-        Meant::Once(failure) => failure,
+        Meant::At(path, moment) => {
+            let place = find(context, Path::new(&path))?;
+            if files::is_there(Path::new(&path)) || was_there(context, &place).await {
+                return Ok((place, Some(moment)));
+            }
+            Ok((place, Some(moment)))
+        }
+        Meant::Once(failure) => Err(failure),
     };
-    let Ok(place) = Place::of_path(context, Path::new(text)) else { return Err(failure) };
-    let known = match History::find(context).await {
-        Ok(mut history) => history.has_known(&place).await,
+    // Nothing is called like what stands before the `@`, nor was: something was like the whole, perhaps.
+    if let Ok(whole) = Place::of_path(context, Path::new(text))
+        && was_there(context, &whole).await
+    {
+        return Ok((whole, None));
+    }
+    otherwise
+}
+
+/// Whether history-svc knows that anything was ever there.
+async fn was_there(context: &Context, place: &Place) -> bool {
+    match History::find(context).await {
+        Ok(mut history) => history.has_known(place).await,
         Err(_away) => false,
-    };
-    if known { Ok((place, None)) } else { Err(failure) }
+    }
 }
 
 /// Splits at the last `@`.

@@ -242,10 +242,16 @@ fn a_version_is_written_to_the_output_and_a_list_goes_on_where_it_ended() {
         let said = fails(&pair.left, &[command, &[path(&plan)]].concat());
         assert!(said.contains("say which version") && said.contains("plan@home.txt@7"), "{command:?}: {said}");
     }
+    fs::write(pair.at("memo@3"), "three\n").unwrap();
+    pair.settle();
     fs::remove_file(&plan).unwrap();
+    fs::remove_file(pair.at("memo@3")).unwrap();
     pair.settle();
     pair.known();
-    assert!(fails(&pair.left, &["cat", path(&plan)]).contains("say which version"));
+    for gone in [&plan, &pair.at("memo@3")] {
+        assert!(fails(&pair.left, &["cat", path(gone)]).contains("say which version"), "{gone:?}");
+    }
+    assert_eq!(cat(&pair.left, &pair.at("memo@3"), 1), b"three\n");
     assert!(fails(&pair.left, &["cat", path(&pair.at("never@home.txt"))]).contains("no time"));
 
     let all = log(&pair.left, &["docs"]);

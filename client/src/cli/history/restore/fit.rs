@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use quics_proto::common::v1::{Value, value::Kind};
 use quics_proto::history::v1::{RestoreChange, RestoreKind};
 
@@ -16,8 +15,8 @@ use crate::text;
 /// What has been looked at.
 pub(super) struct Fit<'a> {
     place: &'a Place,
-    /// Directories, by their paths in the root.
-    seen: HashSet<Bytes>,
+    /// Directories, by their paths in the root: copies, which hold no message.
+    seen: HashSet<Vec<u8>>,
     /// What cannot be written first, why, and how much else.
     closed: Option<(PathBuf, io::Error)>,
     more: u64,
@@ -48,13 +47,14 @@ impl<'a> Fit<'a> {
             if path.is_empty() {
                 continue;
             }
-            let parent = path.iter().rposition(|byte| *byte == b'/').map_or(Bytes::new(), |end| path.slice(..end));
+            let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |end| &path[..end]);
             let local = self.place.local(path);
             if let Some(error) = folder::pinned(&local) {
                 self.note(local, error);
             }
-            if self.seen.insert(parent.clone()) {
-                let local = self.place.local(&parent);
+            if !self.seen.contains(parent) {
+                self.seen.insert(parent.to_vec());
+                let local = self.place.local(parent);
                 if let Some(error) = folder::closed(&local) {
                     self.note(local, error);
                 }
@@ -105,6 +105,7 @@ fn size(value: Option<&Value>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use quics_proto::common::v1::File;
     use quics_types::{LeaseId, Role, RootId, UnitNames};
 
