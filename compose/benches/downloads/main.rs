@@ -87,7 +87,7 @@ fn once(contestant: &Contestant, chain: &Path, bytes: u64) -> Result<Duration> {
 /// Downloads one small file so many times at once.
 fn crowd(address: &str, chain: &Path, version: &str) -> Result<Duration> {
     let mut command = curl(chain, version);
-    command.args(["-Z", "--parallel-immediate", "--parallel-max", &CROWD.to_string()]);
+    command.args(["-Z", "--no-progress-meter", "--parallel-immediate", "--parallel-max", &CROWD.to_string()]);
     for _ in 0..CROWD {
         command.args(["-o", "/dev/null", address]);
     }
