@@ -58,6 +58,8 @@ pub(crate) enum Cause {
     Lost,
     Undone,
     Found,
+    /// Held by a brake, and taken back.
+    HeldBack,
 }
 
 /// How far a root is known.
@@ -110,7 +112,7 @@ fields!(Version {
     removed,
 });
 fields!(Removed { at, why });
-choices!(Cause { Create, Edit, Delete, Move, Attributes, Restore, Kept, Lost, Undone, Found });
+choices!(Cause { Create, Edit, Delete, Move, Attributes, Restore, Kept, Lost, Undone, Found, HeldBack });
 fields!(Root { point, epoch, moment, versions });
 fields!(Applied { position, generation, gaps, chains });
 fields!(Group { device, device_name, at, first, last, changes });
