@@ -4,6 +4,7 @@ use std::fs;
 
 use quics_kit::names::Service;
 use quics_stack::harness::{Device, printed};
+use serde_json::Value;
 
 use super::{cat, fails, log, path};
 use crate::support::{PATIENCE, Pair, text, until};
@@ -38,6 +39,21 @@ fn history_svc_that_is_killed_again_and_again_has_every_version_once() {
     }
 }
 
+/// Waits until the list of restores says what became of one.
+fn ended(pair: &Pair, id: &str) -> Value {
+    let mut listed = Value::Null;
+    until("its end to be known", || {
+        let output = pair.left.run(["restore", "--list", "--json"]).unwrap();
+        let all: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        listed = all.as_array().into_iter().flatten().find(|it| it["id"] == id).cloned().unwrap_or_default();
+        matches!(listed["state"].as_str(), Some("finished" | "withdrawn"))
+    });
+    let shown = pair.left.quics(["restore", "--list"]).unwrap();
+    let line = shown.lines().find(|line| line.contains(id)).unwrap();
+    assert!(line.contains(listed["state"].as_str().unwrap()), "{shown}");
+    listed
+}
+
 #[test]
 fn a_restore_that_history_svc_or_sync_svc_dies_in_is_finished_or_withdrawn() {
     let pair = Pair::with(|folder| {
@@ -60,7 +76,17 @@ fn a_restore_that_history_svc_or_sync_svc_dies_in_is_finished_or_withdrawn() {
             restored
         });
         let said = String::from_utf8_lossy(&killing.stderr).into_owned();
-        // Cut off or not, asking once more brings what is left.
+        let stdout = String::from_utf8_lossy(&killing.stdout).into_owned();
+        // Cut off or not, the list says what became of it, unless not even the preview had ended.
+        let words = |text: &str| text.split(|it: char| !it.is_ascii_hexdigit()).map(str::to_owned).collect::<Vec<_>>();
+        let id = words(&stdout).into_iter().chain(words(&said)).find(|word| word.len() == 32);
+        assert!(id.is_some() || !killing.status.success(), "{stdout}");
+        if let Some(id) = id {
+            let listed = ended(&pair, &id);
+            assert!(!killing.status.success() || listed["state"] == "finished", "{listed} {stdout}");
+            assert!(listed["state"] == "finished" || listed["changes"] == 0, "{listed} {said}");
+        }
+        // Asking once more brings what is left.
         until("it to be possible again", || {
             let again = pair.left.run(["restore", "--yes", path(&pair.here), "--at", &format!("#{before}")]).unwrap();
             again.status.success()
