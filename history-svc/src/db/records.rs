@@ -158,6 +158,7 @@ pub(crate) mod tests {
     #[test]
     fn the_formats_are_fixed() {
         golden(version(), VERSION);
+        golden(Cause::HeldBack, "010a");
         let point = Point { generation: 1, seq: 300 };
         golden(Root { point, epoch: Epoch(7), moment: WallTime(1000), versions: 2 }, "0101ac020000000000000007e80702");
         golden(Applied { position: Some((7, 300)), generation: 1, gaps: 2, chains: 3 }, "010107ac02010203");

@@ -325,6 +325,7 @@ pub(crate) mod tests {
         golden(event.clone(), GOLDEN_EVENT);
         let cause = Cause::Group(GroupId::from_bytes([9; 16]));
         golden(Event { cause, new: Some(row()), ..event }, GOLDEN_GROUPED);
+        golden(Cause::Brake, "0105");
         golden(EventPosition { epoch: CURSOR.epoch, number: 300 }, "010102030405060708ac02");
         let (root, content, chunk) =
             (RootId::from_bytes([4; 16]), Digest::from_bytes([5; 32]), Digest::from_bytes([6; 32]));
