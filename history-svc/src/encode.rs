@@ -164,5 +164,6 @@ fn cause(cause: Cause) -> history::Cause {
         Cause::Lost => history::Cause::ConflictLost,
         Cause::Undone => history::Cause::ConflictUndone,
         Cause::Found => history::Cause::Found,
+        Cause::HeldBack => history::Cause::HeldBack,
     }
 }

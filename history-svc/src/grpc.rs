@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::keep::open;
 use crate::service::Service;
 use crate::{Error, encode, query, restore};
 
@@ -223,7 +224,17 @@ impl HistoryService for Grpc {
     ) -> Result<Response<history::ListRestoresResponse>, Status> {
         let (_, root) = self.read(&request, &request.get_ref().root_id).await?;
         let request = request.into_inner();
-        let asked = self.service.blocking(move |service| query::restores::list(service.view(root), &request));
+        let under_way = match open::settle(&self.service, root).await {
+            Err(error) if error.is_final() => return Err(refuse(error)),
+            Err(error) => {
+                tracing::debug!(%root, %error, "restores.not_asked");
+                let begun = self.service.blocking(move |service| open::begun(service.view(root).reads, root));
+                begun.await.map_err(refuse)?.into_iter().collect()
+            }
+            Ok(under_way) => under_way,
+        };
+        let list = move |service: &Service| query::restores::list(service.view(root), &request, &under_way);
+        let asked = self.service.blocking(list);
         Ok(Response::new(asked.await.map_err(refuse)?))
     }
 }

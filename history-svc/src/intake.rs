@@ -136,7 +136,7 @@ impl Loser {
             device: self.key.0,
             device_name: names.device,
             user_name: names.user,
-            cause: Cause::Lost,
+            cause: if told.cause == sync::EventCause::Brake { Cause::HeldBack } else { Cause::Lost },
             epoch: told.cursor.epoch,
             accepted: self.accepted.unwrap_or(told.accepted),
             moved_from: None,
@@ -156,7 +156,10 @@ fn cause(cause: sync::EventCause, before: Option<&Row>, after: &Row) -> Cause {
         sync::EventCause::Answer => return Cause::Kept,
         sync::EventCause::Undo => return Cause::Undone,
         sync::EventCause::Group => return Cause::Restore,
-        sync::EventCause::Unspecified | sync::EventCause::Proposal | sync::EventCause::Settings => {}
+        sync::EventCause::Unspecified
+        | sync::EventCause::Proposal
+        | sync::EventCause::Settings
+        | sync::EventCause::Brake => {}
     }
     match before {
         _ if after.dead => Cause::Delete,
@@ -257,5 +260,7 @@ mod tests {
         let lost = loser.version(&told(None, None), &current, Names::default());
         assert_eq!((lost.row.time, lost.row.dead, lost.row.mode), (LogicalTime(9), true, 0o600));
         assert_eq!((lost.device, lost.cause), (DeviceId::from_bytes([8; 16]), Cause::Lost));
+        let braked = Told { cause: sync::EventCause::Brake, ..told(None, None) };
+        assert_eq!(loser.version(&braked, &current, Names::default()).cause, Cause::HeldBack);
     }
 }

@@ -244,6 +244,7 @@ pub(crate) fn event(at: EventPosition, event: &Event) -> sync::Event {
         Cause::Undo => (sync::EventCause::Undo, None),
         Cause::Settings => (sync::EventCause::Settings, None),
         Cause::Group(group) => (sync::EventCause::Group, Some(group)),
+        Cause::Brake => (sync::EventCause::Brake, None),
     };
     let changed_at = match event.cause {
         // A device that deletes has no time to tell.

@@ -181,6 +181,11 @@ pub(crate) fn restoring(root: RootId, group: GroupId) -> Bytes {
     key(b'q', root, &[group.as_bytes()]).freeze()
 }
 
+/// There if a restore was withdrawn.
+pub(crate) fn withdrawn(root: RootId, group: GroupId) -> Bytes {
+    key(b'y', root, &[group.as_bytes()]).freeze()
+}
+
 /// The group of a key of a restore that was begun; `None` if it is none.
 pub(crate) fn parse_restoring(key: &[u8]) -> Option<GroupId> {
     GroupId::from_slice(key.get(17..)?).ok()

@@ -58,6 +58,8 @@ pub(crate) enum Cause {
     Lost,
     Undone,
     Found,
+    /// Held by a brake, and taken back.
+    HeldBack,
 }
 
 /// How far a root is known.
@@ -110,7 +112,7 @@ fields!(Version {
     removed,
 });
 fields!(Removed { at, why });
-choices!(Cause { Create, Edit, Delete, Move, Attributes, Restore, Kept, Lost, Undone, Found });
+choices!(Cause { Create, Edit, Delete, Move, Attributes, Restore, Kept, Lost, Undone, Found, HeldBack });
 fields!(Root { point, epoch, moment, versions });
 fields!(Applied { position, generation, gaps, chains });
 fields!(Group { device, device_name, at, first, last, changes });
@@ -156,6 +158,7 @@ pub(crate) mod tests {
     #[test]
     fn the_formats_are_fixed() {
         golden(version(), VERSION);
+        golden(Cause::HeldBack, "010a");
         let point = Point { generation: 1, seq: 300 };
         golden(Root { point, epoch: Epoch(7), moment: WallTime(1000), versions: 2 }, "0101ac020000000000000007e80702");
         golden(Applied { position: Some((7, 300)), generation: 1, gaps: 2, chains: 3 }, "010107ac02010203");

@@ -8,16 +8,18 @@ use quics_meta::Batch;
 use quics_proto::Malformed;
 use quics_proto::sync::v1 as sync;
 use quics_proto::sync::v1::sync_service_client::SyncServiceClient;
-use quics_records::Reads;
-use quics_types::{EntryId, GroupId, RootId, WallTime, limits};
+use quics_records::{Reads, put};
+use quics_types::{DeviceId, EntryId, GroupId, RootId, WallTime, limits};
 
 use super::shown::{self, Shown};
 use crate::Error;
 use crate::db::keys;
+use crate::db::records::Group;
 use crate::grpc::lost;
 use crate::relay::submit;
 use crate::restore;
 use crate::service::Service;
+use crate::view::View;
 
 /// Open conflicts of a root, at most: 16 MB.
 const MOST: usize = 1 << 20;
@@ -87,12 +89,17 @@ impl Drop for InHand {
     }
 }
 
-/// Notes that a restore begins. From when this is durable until its end no version of the root is taken, and what was taken
-/// before is seen by who plans it.
+/// Notes that a restore begins, for a device; it is listed from then on. From when this is durable until its end no version of
+/// the root is taken, and what was taken before is seen by who plans it.
 ///
 /// # Errors
 /// Those of the store.
-pub(crate) async fn begin(service: &Arc<Service>, root: RootId, group: GroupId) -> Result<InHand, Error> {
+pub(crate) async fn begin(
+    service: &Arc<Service>,
+    root: RootId,
+    device: DeviceId,
+    group: GroupId,
+) -> Result<InHand, Error> {
     let in_hand = service.blocking(move |service| {
         // Behind a step that looked before: what it submitted becomes durable before this row does.
         let _keeping = service.keeping.lock();
@@ -101,13 +108,24 @@ pub(crate) async fn begin(service: &Arc<Service>, root: RootId, group: GroupId) 
     });
     in_hand.await?;
     let in_hand = InHand { service: service.clone(), root };
-    let mut batch = Batch::new();
-    batch.put(keys::restoring(root, group), Bytes::new());
-    submit(service, batch).await?.await?;
+    let noting = service.blocking(move |service| {
+        let view = View::new(Reads::latest(&*service.meta), root);
+        let mut batch = Batch::new();
+        batch.put(keys::restoring(root, group), Bytes::new());
+        batch.delete(keys::withdrawn(root, group));
+        if view.group(group)?.is_none() {
+            let (point, (device_name, _)) = (view.newest_point()?, service.names(device));
+            let record = Group { device, device_name, at: service.now(), first: point, last: point, changes: 0 };
+            put(&mut batch, keys::group(root, group), &record, 0);
+            batch.put(keys::group_order(root, point, group), Bytes::new());
+        }
+        Ok(batch)
+    });
+    submit(service, noting.await?).await?.await?;
     Ok(in_hand)
 }
 
-/// Whether a restore of a root is on its way; forgets those of which sync-svc says that they are finished, or were withdrawn.
+/// Whether a restore of a root is on its way.
 ///
 /// # Errors
 /// Those of the store; sync-svc cannot be asked: nothing may be taken then.
@@ -116,19 +134,50 @@ pub(crate) async fn is_restoring(service: &Arc<Service>, root: RootId) -> Result
     if service.restoring.lock().contains_key(&root) {
         return Ok(true);
     }
+    let under_way = settle(service, root).await?;
+    Ok(!under_way.is_empty() || service.restoring.lock().contains_key(&root))
+}
+
+/// Asks sync-svc what became of the restores that were begun, writes down which are over and how, and gives those that are not.
+///
+/// # Errors
+/// Those of the store; sync-svc cannot be asked.
+pub(crate) async fn settle(service: &Arc<Service>, root: RootId) -> Result<HashSet<GroupId>, Error> {
     let groups = service.blocking(move |service| begun(Reads::latest(&*service.meta), root)).await?;
-    let mut over = Batch::new();
+    let (mut under_way, mut over) = (HashSet::new(), Vec::new());
     for group in groups {
         match restore::apply::state(service, root, group).await? {
-            Some(state) if !state.finished => return Ok(true),
-            _ if service.restoring.lock().contains_key(&root) => return Ok(true),
-            _ => over.delete(keys::restoring(root, group)),
-        };
+            Some(state) if !state.finished => drop(under_way.insert(group)),
+            state => over.push((group, state.is_none())),
+        }
     }
-    if !over.is_empty() {
-        submit(service, over).await?;
+    if over.is_empty() {
+        return Ok(under_way);
     }
-    Ok(false)
+    let ended: Vec<GroupId> = over.iter().map(|(group, _)| *group).collect();
+    let writing = service.blocking(move |service| {
+        let _keeping = service.keeping.lock();
+        // One that is in hand may have been asked about before it came to sync-svc.
+        if service.restoring.lock().contains_key(&root) {
+            return Ok(None);
+        }
+        let view = View::new(Reads::latest(&*service.meta), root);
+        let mut batch = Batch::new();
+        for (group, unknown) in over {
+            batch.delete(keys::restoring(root, group));
+            // One that has changed something was not withdrawn, even if sync-svc has forgotten it.
+            if unknown && view.group(group)?.is_some_and(|kept| kept.record.changes == 0) {
+                batch.put(keys::withdrawn(root, group), Bytes::new());
+            }
+        }
+        Ok(Some(service.meta.submit(batch)?))
+    });
+    match writing.await {
+        Ok(Some(receipt)) => drop(receipt.await?),
+        Ok(None) | Err(Error::Meta(quics_meta::Error::Busy)) => under_way.extend(ended),
+        Err(error) => return Err(error),
+    }
+    Ok(under_way)
 }
 
 /// The restores of a root that were begun; nobody has said of them that they are finished.

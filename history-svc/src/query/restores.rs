@@ -1,8 +1,12 @@
 //! The restores of a root, the newest first, in pages.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use quics_proto::history::v1 as history;
+use quics_proto::history::v1::RestoreState;
+use quics_types::GroupId;
 
 use crate::Error;
 use crate::db::keys;
@@ -12,10 +16,11 @@ use crate::view::View;
 /// Restores of a page, at most, and where it is not said.
 const MOST: u32 = 256;
 
-/// Answers a question for restores.
+/// Answers a question for restores; of these it is not known yet that they are over.
 pub(crate) fn list(
     view: View<'_>,
     request: &history::ListRestoresRequest,
+    under_way: &HashSet<GroupId>,
 ) -> Result<history::ListRestoresResponse, Error> {
     let size = if request.page_size == 0 { MOST } else { request.page_size.min(MOST) } as usize;
     let (from, end) = keys::all(b'h', view.root);
@@ -32,6 +37,11 @@ pub(crate) fn list(
     let mut restores = Vec::new();
     for (key, _) in &rows {
         let id = keys::parse_group_order(key).ok_or_else(|| Error::damaged(key))?;
+        let state = match () {
+            () if under_way.contains(&id) => RestoreState::UnderWay,
+            () if view.reads.raw(&keys::withdrawn(view.root, id))?.is_some() => RestoreState::Withdrawn,
+            () => RestoreState::Finished,
+        };
         let group = view.group(id)?.ok_or_else(|| Error::damaged(key))?.record;
         restores.push(history::ListedRestore {
             group_id: Bytes::copy_from_slice(id.as_bytes()),
@@ -39,6 +49,7 @@ pub(crate) fn list(
             device_name: group.device_name,
             at: encode::stamp(group.at),
             changes: group.changes,
+            state: state as i32,
         });
     }
     Ok(history::ListRestoresResponse { restores, next_page_token })

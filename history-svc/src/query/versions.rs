@@ -46,7 +46,7 @@ impl Filter {
         if !self.deleted {
             return Ok(true);
         }
-        if !version.row.dead || version.cause == Cause::Lost {
+        if !version.row.dead || matches!(version.cause, Cause::Lost | Cause::HeldBack) {
             return Ok(false);
         }
         let newest = view.at(version.row.id, Point { generation: u32::MAX, seq: u64::MAX })?;

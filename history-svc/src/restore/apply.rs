@@ -60,7 +60,7 @@ pub(crate) async fn restore(
         Some(_) => return Err(Error::Unfinished),
         None => {}
     }
-    let _in_hand = open::begin(service, root, group).await?;
+    let _in_hand = open::begin(service, root, device, group).await?;
     add(&service.metrics.restores, 1);
     let (out, requests) = mpsc::channel(WAITING);
     let planning = service.blocking(move |service| {

@@ -69,6 +69,9 @@ impl Target {
 
     pub(super) fn undo(view: View<'_>, id: GroupId, from: Point) -> Result<Self, Error> {
         let group = view.group(id)?.ok_or_else(|| Error::Nothing("no restore of this root has this id".into()))?.record;
+        if group.changes == 0 {
+            return Err(Error::Nothing("this restore has changed nothing: there is nothing to take back".into()));
+        }
         if group.first > from {
             return Err(Error::Outdated);
         }

@@ -424,7 +424,7 @@ async fn nothing_is_taken_while_sync_svc_cannot_be_asked_a_restore_runs_or_the_r
 
     // A restore that begins while a round is on its way stops it.
     let mut round = Round::begin(&it.service, ROOT, Spared::default()).unwrap().unwrap();
-    let begin = open::begin(&it.service, ROOT, GroupId::from_bytes([5; 16]));
+    let begin = open::begin(&it.service, ROOT, DEVICE, GroupId::from_bytes([5; 16]));
     let (in_hand, ()) = tokio::join!(begin, async {
         while open::begun(Reads::latest(&*it.history.meta), ROOT).unwrap().is_empty() {
             tokio::task::yield_now().await;

@@ -85,7 +85,7 @@ fn every_moment_of_a_random_life_comes_back_and_goes_again() {
         if made == 0 {
             continue;
         }
-        let listed = crate::query::restores::list(told.view(), &history::ListRestoresRequest::default()).unwrap();
+        let listed = crate::query::restores::list(told.view(), &Default::default(), &Default::default()).unwrap();
         assert_eq!((listed.restores.len(), listed.restores[0].changes), (1, made));
         carry_out(&mut server, &told, undo(group), GroupId::from_bytes([0xee; 16]))
             .unwrap_or_else(|why| panic!("seed {seed}, undone: {why}"));

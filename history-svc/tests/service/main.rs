@@ -90,6 +90,53 @@ async fn members_read_and_only_writers_restore() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_was_withdrawn_or_is_under_way_is_listed_as_what_it_is() {
+    use history::RestoreState::{Finished, UnderWay, Withdrawn};
+
+    let directory = tempfile::tempdir().unwrap();
+    let relay = Relay::new(10, 5, 100, 100);
+    let running = Running::start(relay.clone(), directory.path());
+    relay.acknowledged(10).await;
+    let restore = |id: u8| {
+        let moment = Some(history::Moment { moment: Some(history::moment::Moment::Seq(5)) });
+        let to = history::RestoreTo { subject: None, moment };
+        let what = Some(history::restore_plan::What::To(to));
+        history::RestoreRequest {
+            root_id: root_id(),
+            plan: Some(history::RestorePlan { what, ..Default::default() }),
+            from: Some(quics_proto::common::v1::Cursor { epoch: 7, seq: 10 }),
+            group_id: vec![id; 16].into(),
+        }
+    };
+    let list = async |running: &Running| {
+        let request = history::ListRestoresRequest { root_id: root_id(), ..Default::default() };
+        let listed = running.client(READER).list_restores(request).await.unwrap().into_inner().restores;
+        let one = |it: &history::ListedRestore| (it.group_id[0], it.state(), it.changes, it.device_name.clone());
+        listed.iter().map(one).collect::<Vec<_>>()
+    };
+    let told = |id, state| (id, state, 0, "desk".to_owned());
+    let refused = running.client(WRITER).restore(restore(1)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    assert_eq!(list(&running).await, [told(1, Withdrawn)]);
+    relay.applied.lock().unwrap().push_back(Default::default());
+    let refused = running.client(WRITER).restore(restore(2)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert_eq!(list(&running).await, [told(2, UnderWay), told(1, Withdrawn)]);
+    running.stop().await;
+
+    let running = Running::start(relay.clone(), directory.path());
+    assert_eq!(list(&running).await, [told(2, UnderWay), told(1, Withdrawn)]);
+    *relay.group.lock().unwrap() = Some(sync::GroupState { finished: true, ..Default::default() });
+    assert_eq!(list(&running).await, [told(2, Finished), told(1, Withdrawn)]);
+    // What was withdrawn can be begun again under its id.
+    *relay.group.lock().unwrap() = None;
+    relay.applied.lock().unwrap().push_back(sync::GroupState { finished: true, ..Default::default() });
+    running.client(WRITER).restore(restore(1)).await.unwrap_err();
+    assert_eq!(list(&running).await, [told(2, Finished), told(1, Finished)]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_see_what_is_kept_writers_pin_and_only_owners_set_the_policy() {
     let directory = tempfile::tempdir().unwrap();
     let relay = Relay::new(10, 5, 100, 100);

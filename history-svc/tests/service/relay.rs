@@ -88,6 +88,10 @@ pub(crate) struct Relay {
     /// How many contents each purge was asked for.
     pub(crate) purged: watch::Sender<Vec<usize>>,
     /// What a share-svc says of what links show, before its stream ends; not set: there is none.
+    /// What groups are after each ApplyGroup, which is cut off then; without any it is not served.
+    pub(crate) applied: Mutex<VecDeque<sync::GroupState>>,
+    /// What GetGroup says.
+    pub(crate) group: Mutex<Option<sync::GroupState>>,
     pub(crate) links: Mutex<Option<Vec<sync::references_response::Message>>>,
 }
 
@@ -167,7 +171,11 @@ impl RelayService for Telling {
         &self,
         _: Request<Streaming<sync::ApplyGroupRequest>>,
     ) -> Result<Response<sync::ApplyGroupResponse>, Status> {
-        Err(Status::unimplemented("no group"))
+        match self.0.applied.lock().unwrap().pop_front() {
+            Some(state) => *self.0.group.lock().unwrap() = Some(state),
+            None => return Err(Status::unimplemented("no group")),
+        }
+        Err(Status::unavailable("cut"))
     }
 
     type PurgeContentsStream = Answers<sync::PurgeContentsResponse>;
@@ -188,7 +196,10 @@ impl RelayService for Telling {
     }
 
     async fn get_group(&self, _: Request<sync::GetGroupRequest>) -> Result<Response<sync::GetGroupResponse>, Status> {
-        Err(Status::not_found("no group"))
+        match self.0.group.lock().unwrap().clone() {
+            Some(state) => Ok(Response::new(sync::GetGroupResponse { state: Some(state) })),
+            None => Err(Status::not_found("no group")),
+        }
     }
 }
 
@@ -358,8 +369,9 @@ impl Running {
 impl Relay {
     pub(crate) fn new(events: u64, files: u64, at_once: u64, cut: u64) -> Arc<Self> {
         let (opened, acknowledged) = (Mutex::default(), watch::channel(0).0);
+        let (links, applied, group) = Default::default();
         let (purges, purged) = (Mutex::default(), watch::channel(Vec::new()).0);
-        Arc::new(Self { events, files, at_once, cut, opened, acknowledged, purges, purged, links: Mutex::default() })
+        Arc::new(Self { events, files, at_once, cut, opened, acknowledged, purges, purged, links, applied, group })
     }
 
     /// Waits until events up to this one are acknowledged.

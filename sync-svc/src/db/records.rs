@@ -148,6 +148,8 @@ pub enum Cause {
     Settings,
     /// It is one of the changes of a group.
     Group(GroupId),
+    /// What a brake held was taken back.
+    Brake,
 }
 
 /// A chunk or page whose bytes are in the journal.
@@ -226,6 +228,7 @@ impl Code for Cause {
                 out.push(4);
                 group.write(out);
             }
+            Cause::Brake => out.push(5),
         }
     }
     fn read(from: &mut Bytes) -> Result<Self, Damaged> {
@@ -235,6 +238,7 @@ impl Code for Cause {
             2 => Cause::Undo,
             3 => Cause::Settings,
             4 => Cause::Group(Code::read(from)?),
+            5 => Cause::Brake,
             _ => return Err(Damaged),
         })
     }
@@ -321,6 +325,7 @@ pub(crate) mod tests {
         golden(event.clone(), GOLDEN_EVENT);
         let cause = Cause::Group(GroupId::from_bytes([9; 16]));
         golden(Event { cause, new: Some(row()), ..event }, GOLDEN_GROUPED);
+        golden(Cause::Brake, "0105");
         golden(EventPosition { epoch: CURSOR.epoch, number: 300 }, "010102030405060708ac02");
         let (root, content, chunk) =
             (RootId::from_bytes([4; 16]), Digest::from_bytes([5; 32]), Digest::from_bytes([6; 32]));

@@ -398,7 +398,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Tells history of a held change that was taken back: it lost to what the entry is.
+    /// Tells history of a held change that was taken back: it lost to what the entry is, and nobody was asked.
     fn lost(&mut self, device: DeviceId, held: &HeldEntry, brake: &Brake) -> Result<(), Error> {
         let Some(value) = held.proposal.value().cloned() else { return Ok(()) };
         let id = held.proposal.id();
@@ -420,6 +420,8 @@ impl Write<'_> {
             settled: BTreeMap::from([((device, CandidateRole::Own), settled)]),
             created: Vec::new(),
         };
-        self.told_of(id, resolution)
+        self.told_of(id, resolution)?;
+        self.caused_by(Cause::Brake);
+        Ok(())
     }
 }

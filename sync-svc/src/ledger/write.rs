@@ -102,6 +102,13 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// Says what caused the change that was written last, if not what all are caused by.
+    pub(super) fn caused_by(&mut self, cause: Cause) {
+        if let Some(event) = self.events.last_mut() {
+            event.cause = cause;
+        }
+    }
+
     /// What is written from here on is a change of its own, made at this time by its device's clock.
     pub(super) fn next(&mut self, device_time: Mtime) {
         (self.open, self.device_time) = (false, device_time);

@@ -185,6 +185,7 @@ fn cause(version: &Version) -> &'static str {
         Cause::ConflictLost => "lost a conflict",
         Cause::ConflictUndone => "answer taken back",
         Cause::Found => "found after a gap",
+        Cause::HeldBack => "held back by the brake",
     }
 }
 
@@ -277,6 +278,7 @@ impl VersionJson {
                 Cause::ConflictLost => "conflict_lost",
                 Cause::ConflictUndone => "conflict_undone",
                 Cause::Found => "found",
+                Cause::HeldBack => "held_back",
             },
             kind: word,
             size: content.map(|(_, size)| size),

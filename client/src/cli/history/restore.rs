@@ -13,7 +13,7 @@ use quics_proto::history::v1::preview_restore_response::Message;
 use quics_proto::history::v1::restore_plan::What;
 use quics_proto::history::v1::{
     ListRestoresRequest, ListedRestore, Moment, PreviewRestoreRequest, RestoreChange, RestoreKind, RestorePlan,
-    RestoreRequest, RestoreSummary, RestoreTo,
+    RestoreRequest, RestoreState, RestoreSummary, RestoreTo,
 };
 use quics_proto::sync::v1::{GroupState, Refusal};
 use serde::Serialize;
@@ -431,6 +431,7 @@ async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8
         at: Option<String>,
         device: String,
         changes: u64,
+        state: &'static str,
     }
     let listed = made(context, history).await?;
     if json {
@@ -440,6 +441,7 @@ async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8
             at: output::moment(restore.at),
             device: restore.device_name.clone(),
             changes: restore.changes,
+            state: state(restore),
         });
         output::json(&listed.collect::<Vec<_>>())?;
         return Ok(DONE);
@@ -452,11 +454,22 @@ async fn list(context: &Context, history: &mut History, json: bool) -> Result<u8
         .iter()
         .map(|(root, restore)| {
             let (id, when) = (output::hex(&restore.group_id), output::when_exactly(restore.at));
-            vec![when, text::line(&root.name), text::line(&restore.device_name), restore.changes.to_string(), id]
+            let (root, device) = (text::line(&root.name), text::line(&restore.device_name));
+            vec![when, root, device, restore.changes.to_string(), state(restore).replace('_', " "), id]
         })
         .collect();
-    output::table(&["WHEN", "ROOT", "DEVICE", "CHANGES", "ID"], &rows)?;
+    output::table(&["WHEN", "ROOT", "DEVICE", "CHANGES", "STATE", "ID"], &rows)?;
     Ok(DONE)
+}
+
+/// How far a restore is.
+fn state(restore: &ListedRestore) -> &'static str {
+    match restore.state() {
+        RestoreState::Unspecified => "unknown",
+        RestoreState::Finished => "finished",
+        RestoreState::Withdrawn => "withdrawn",
+        RestoreState::UnderWay => "under_way",
+    }
 }
 
 fn reason(refusal: Refusal) -> &'static str {

@@ -114,6 +114,32 @@ fn a_device_that_encrypts_everything_is_braked_and_rewound() {
 }
 
 #[test]
+fn a_small_root_is_protected_too_and_one_text_over_everything_is_destruction() {
+    let mut random = StdRng::seed_from_u64(11);
+    for note in [false, true] {
+        let pair = Pair::with(|folder| fill(folder, 150));
+        let before = tree::read(&pair.here).unwrap();
+        for document in &documents(&pair.there) {
+            let content = if note { "Your files are mine. Pay.\n".repeat(20).into_bytes() } else { noise(&mut random) };
+            fs::write(document, content).unwrap();
+        }
+        until_held(&pair, 1);
+        until("all that differs to be held", || {
+            let differing = differing(&pair.here, &pair.there);
+            differing.is_some() && braked(&pair.left)[0]["held"].as_u64() == differing
+        });
+        let said = pair.left.quics(["hold", "rewind", path(&pair.here), "--device", "right", "--yes"]).unwrap();
+        assert!(said.contains("Rewound"), "{said}");
+        shows_tree(&before, &pair.here, PATIENCE);
+        shows_tree(&before, &pair.there, PATIENCE);
+        pair.known();
+        let versions = super::log(&pair.left, &[path(&pair.here)]);
+        let caused = |cause: &str| versions.iter().filter(|it| it["cause"] == cause).count();
+        assert!(caused("held_back") > 0 && caused("conflict_lost") == 0, "nobody was asked: {:?}", versions.first());
+    }
+}
+
+#[test]
 fn what_a_braked_device_did_passes_when_an_owner_says_so() {
     let mut pair = Pair::with(|folder| fill(folder, 600));
     let mut random = StdRng::seed_from_u64(8);
@@ -192,6 +218,25 @@ fn what_tools_do_is_no_burst() {
     git(&["checkout", "--quiet", "two"]);
     pair.settle();
     assert!(braked(&pair.left).is_empty(), "a branch in which seven of ten files are others, and two are gone");
+
+    for branch in ["one", "two", "one", "two"] {
+        git(&["checkout", "--quiet", branch]);
+    }
+    pair.settle();
+    assert!(braked(&pair.left).is_empty(), "to and fro between branches");
+    for document in documents(&pair.here).into_iter().filter(|path| !path.to_str().unwrap().contains(".git/")) {
+        let formatted = text(&document).replace(' ', "\n\t");
+        fs::write(document, formatted).unwrap();
+    }
+    pair.settle();
+    assert!(braked(&pair.left).is_empty(), "all texts formatted");
+    fs::create_dir(pair.at("archive")).unwrap();
+    for year in 0..20 {
+        let name = format!("year-{year}");
+        fs::rename(pair.at(&name), pair.at("archive").join(name)).unwrap();
+    }
+    pair.settle();
+    assert!(braked(&pair.left).is_empty(), "all directories moved");
 
     let modules = pair.at("node_modules");
     fill(&modules, 600);

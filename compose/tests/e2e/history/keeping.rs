@@ -1,13 +1,14 @@
 //! What is kept: policies, pins, and what versions cost, with a clock that is moved.
 
 use std::fs;
+use std::process::Command;
 
 use quics_stack::harness::{Device, Stack, printed};
 use serde_json::Value;
 
 use super::{at, cat, fails, log, path};
 use crate::clock::Clock;
-use crate::support::{PATIENCE, Pair, text, until};
+use crate::support::{Ann, PATIENCE, Pair, has, text, until};
 
 /// Two devices and their server that go by a clock.
 fn by(clock: &Clock) -> Pair {
@@ -186,6 +187,50 @@ fn versions_of_an_open_conflict_stay_until_it_is_answered() {
 }
 
 #[test]
+fn what_links_show_is_kept_whatever_a_policy_takes_until_they_are_taken_back() {
+    if !has("curl", "what_links_show_is_kept_whatever_a_policy_takes_until_they_are_taken_back") {
+        return;
+    }
+    let of = |what: &str| format!("{what}\n").repeat(500);
+    let pair = Pair::with(|folder| {
+        fs::create_dir(folder.join("letters")).unwrap();
+        for name in ["plan.txt", "other.txt", "letters/a.txt"] {
+            fs::write(folder.join(name), of(&format!("{name} one"))).unwrap();
+        }
+    });
+    pair.known();
+    let file = pair.left.quics(["share", path(&pair.at("plan.txt"))]).unwrap();
+    let folder = pair.left.quics(["share", path(&pair.at("letters"))]).unwrap();
+    for number in ["two", "three"] {
+        for name in ["plan.txt", "other.txt", "letters/a.txt"] {
+            fs::write(pair.at(name), of(&format!("{name} {number}"))).unwrap();
+        }
+        pair.settle();
+    }
+    pair.known();
+    let set = |size: &str, more: &str| pair.left.quics(["policy", "set", "docs", "--size", size, more]).unwrap();
+    let told = set("1K", "--dry-run");
+    assert!(told.contains("the contents of 4 versions go"), "without those that links show: {told}");
+    set("1K", "--yes");
+    until("what no link shows to go", || gone(&pair, "other.txt") == ["1", "2"]);
+    until("it of the others too", || gone(&pair, "plan.txt") == ["2"] && gone(&pair, "letters/a.txt") == ["2"]);
+    printed(pair.stack.command(&["reclaim"]), PATIENCE).unwrap();
+    let addresses = [format!("{}/get", file.trim()), format!("{}/get/a.txt", folder.trim())];
+    for (name, address) in ["plan.txt", "letters/a.txt"].into_iter().zip(addresses) {
+        assert_eq!(cat(&pair.right, &pair.on(name), 1), of(&format!("{name} one")).into_bytes());
+        let got = Command::new("curl").args(["-sSf", &address]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&got.stdout), of(&format!("{name} one")), "{got:?}");
+    }
+    for line in pair.left.quics(["shares", "--json"]).unwrap().lines() {
+        let link: Value = serde_json::from_str(line).unwrap();
+        pair.left.quics(["unshare", link["id"].as_str().unwrap()]).unwrap();
+    }
+    set("2K", "--yes");
+    until("what links showed to go", || gone(&pair, "plan.txt") == ["1", "2"]);
+    assert!(fails(&pair.left, &["cat", &at(pair.at("plan.txt"), 1)]).contains("not kept any more"));
+}
+
+#[test]
 fn usage_says_what_is_there_and_what_history_costs() {
     let pair = Pair::with(|folder| {
         fs::create_dir(folder.join("photos")).unwrap();
@@ -253,21 +298,12 @@ fn what_cannot_be_kept_or_set_is_refused_in_one_sentence_and_changes_nothing() {
     assert_eq!(pair.left.quics(["pins", &here]).unwrap(), "Nothing is pinned.\n");
 
     // A reader sees what is kept, a writer pins, and only an owner sets the policy.
-    let stack = &pair.stack;
-    printed(stack.command(&["user", "add", "ann"]), PATIENCE).unwrap();
-    let ticket = printed(stack.command(&["ticket", "--user", "ann"]), PATIENCE).unwrap();
-    let mut ann = Device::new(stack, "anns").unwrap();
-    ann.quics(["join", ticket.trim(), "--name", "anns"]).unwrap();
-    ann.start_agent().unwrap();
-    let role = |role| printed(stack.command(&["member", "docs", "ann", role]), PATIENCE).unwrap();
-    role("reader");
-    let folder = stack.path().join("ann/docs");
-    ann.clone_root("docs", &folder).unwrap();
+    let Ann { device: ann, folder } = Ann::of(&pair, "reader");
     until("her copy", || text(folder.join("plan.txt")) == "one\n");
     assert!(ann.quics(["policy", "docs"]).unwrap().contains("every version for 30 days"));
     let pin = at(folder.join("plan.txt"), 1);
     assert!(fails(&ann, &["pin", &pin]).contains("a reader may not"));
-    role("writer");
+    Ann::role(&pair, "writer");
     until("her to be a writer", || ann.run(["pin", &pin]).unwrap().status.success());
     let said = fails(&ann, &["policy", "set", "docs", "--every", "9d", "--yes"]);
     assert!(said.contains("a writer may not"), "{said}");

@@ -3,10 +3,26 @@
 use std::fs;
 
 use quics_kit::names::Service;
-use quics_stack::harness::{Device, printed, process};
+use quics_stack::harness::process;
+use serde_json::Value;
 
 use super::{cat, fails, log, path};
-use crate::support::{PATIENCE, Pair, text, until};
+use crate::support::{Ann, Pair, text, until};
+
+/// Waits until the list of restores says what became of one.
+fn ended(pair: &Pair, id: &str) -> Value {
+    let mut listed = Value::Null;
+    until("its end to be known", || {
+        let output = pair.left.run(["restore", "--list", "--json"]).unwrap();
+        let all: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        listed = all.as_array().into_iter().flatten().find(|it| it["id"] == id).cloned().unwrap_or_default();
+        matches!(listed["state"].as_str(), Some("finished" | "withdrawn"))
+    });
+    let shown = pair.left.quics(["restore", "--list"]).unwrap();
+    let line = shown.lines().find(|line| line.contains(id)).unwrap();
+    assert!(line.contains(listed["state"].as_str().unwrap()), "{shown}");
+    listed
+}
 
 #[test]
 fn a_restore_that_history_svc_or_sync_svc_dies_in_is_finished_or_withdrawn() {
@@ -30,7 +46,17 @@ fn a_restore_that_history_svc_or_sync_svc_dies_in_is_finished_or_withdrawn() {
             restored
         });
         let said = String::from_utf8_lossy(&killing.stderr).into_owned();
-        // Cut off or not, asking once more brings what is left.
+        let stdout = String::from_utf8_lossy(&killing.stdout).into_owned();
+        // Cut off or not, the list says what became of it, unless not even the preview had ended.
+        let words = |text: &str| text.split(|it: char| !it.is_ascii_hexdigit()).map(str::to_owned).collect::<Vec<_>>();
+        let id = words(&stdout).into_iter().chain(words(&said)).find(|word| word.len() == 32);
+        assert!(id.is_some() || !killing.status.success(), "{stdout}");
+        if let Some(id) = id {
+            let listed = ended(&pair, &id);
+            assert!(!killing.status.success() || listed["state"] == "finished", "{listed} {stdout}");
+            assert!(listed["state"] == "finished" || listed["changes"] == 0, "{listed} {said}");
+        }
+        // Asking once more brings what is left.
         until("it to be possible again", || {
             let again = pair.left.run(["restore", "--yes", path(&pair.here), "--at", &format!("#{before}")]).unwrap();
             again.status.success()
@@ -89,27 +115,18 @@ fn a_reader_reads_versions_and_restores_nothing_and_who_left_reads_nothing() {
     fs::write(pair.at("plan.txt"), "two\n").unwrap();
     pair.settle();
     pair.known();
-    let stack = &pair.stack;
-    printed(stack.command(&["user", "add", "ann"]), PATIENCE).unwrap();
-    let ticket = printed(stack.command(&["ticket", "--user", "ann"]), PATIENCE).unwrap();
-    let mut ann = Device::new(stack, "anns").unwrap();
-    ann.quics(["join", ticket.trim(), "--name", "anns"]).unwrap();
-    ann.start_agent().unwrap();
-    let role = |role| printed(stack.command(&["member", "docs", "ann", role]), PATIENCE).unwrap();
-    role("reader");
-    let folder = stack.path().join("ann/docs");
-    ann.clone_root("docs", &folder).unwrap();
+    let Ann { device: ann, folder } = Ann::of(&pair, "reader");
     until("her copy", || text(folder.join("plan.txt")) == "two\n");
     assert_eq!(cat(&ann, &folder.join("plan.txt"), 1), b"one\n");
     let said = fails(&ann, &["restore", "--yes", &super::at(folder.join("plan.txt"), 1)]);
     assert!(said.contains("a reader may not"), "{said}");
     assert_eq!(text(pair.on("plan.txt")), "two\n");
-    role("writer");
+    Ann::role(&pair, "writer");
     until("her to be a writer", || {
         ann.run(["restore", "--yes", &super::at(folder.join("plan.txt"), 1)]).unwrap().status.success()
     });
     until("the plan to be back", || text(pair.on("plan.txt")) == "one\n");
-    role("none");
+    Ann::role(&pair, "none");
     until("her to be none any more", || !ann.run(["log", path(&folder)]).unwrap().status.success());
     // What she did stays hers.
     let versions = log(&pair.left, &[path(&pair.at("plan.txt"))]);

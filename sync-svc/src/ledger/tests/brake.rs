@@ -3,6 +3,7 @@
 use quics_reconcile::Change;
 
 use super::*;
+use crate::db::records::Cause;
 use crate::{Brake, BrakeStage};
 
 /// Files that there are; with a fifth of them destroyed, a device is braked.
@@ -158,6 +159,7 @@ fn what_is_taken_back_is_refused_once_and_history_is_told_of_it() {
     assert_eq!(world.encrypt(went), Verdict::Refused(Refusal::TakenBack));
     world.meta.sync().unwrap();
     let told = world.events();
+    assert_eq!(told[events].cause, Cause::Brake, "nobody was asked");
     let lost = told[events].resolution.as_ref().unwrap();
     let settled: Vec<_> = lost.settled.values().map(|settled| settled.candidate.state.clone()).collect();
     assert_eq!(settled, [CandidateState::Value(file(&noise(went)))]);
