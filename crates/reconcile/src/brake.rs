@@ -5,7 +5,7 @@
 //! | change | counts as |
 //! |---|---|
 //! | a file becomes noise that does not begin as it did ([`is_scrambled`]), or nearly nothing is left of it | destroyed |
-//! | files that were all different become one and the same ([`alike`]) | destroyed |
+//! | files that were all different become one and the same (`alike`) | destroyed |
 //! | a file gets another extension | destroyed |
 //! | a deleted file, for each new one in the same directory that is noise | destroyed |
 //! | another name in the same directory | five eighths of one that is unusual |
