@@ -43,10 +43,9 @@ impl<'a> Fit<'a> {
             self.largest = self.largest.max(comes);
             self.goes += size(change.now.as_ref());
         }
-        for path in [&change.path_now, &change.path_then] {
-            if path.is_empty() {
-                continue;
-            }
+        // Mostly it is one place, which is looked at once.
+        let other = (change.path_then != change.path_now).then_some(&change.path_then);
+        for path in [&change.path_now].into_iter().chain(other).filter(|path| !path.is_empty()) {
             let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |end| &path[..end]);
             let local = self.place.local(path);
             if let Some(error) = folder::pinned(&local) {
