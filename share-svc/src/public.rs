@@ -112,7 +112,9 @@ async fn handle<D: Desk>(State(public): State<Arc<Public<D>>>, request: Request)
             public.look(visitor, token, what, &parts).await
         }
         (&Method::GET | &Method::HEAD, Some(Address::Begun { token, what, path })) => {
-            public.fetch(visitor, &Key::Grant(token), what, &path, &parts.headers, head).await
+            let key = Key::Grant(token);
+            let fetched = public.fetched(visitor, &key, what, &path, &parts.headers, head).await;
+            fetched.unwrap_or_else(refuse)
         }
         (&Method::POST, Some(Address::Link { token, what: What::Password })) => {
             public.unlock(visitor, token, body).await

@@ -11,7 +11,6 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use quics_types::Name;
 
-use super::answer::refuse;
 use super::conditions::{self, Wanted};
 use super::names::{disposition, media};
 use super::{Public, answer, flow, page, zip};
@@ -27,21 +26,10 @@ pub(super) fn of(what: Fetch, path: &[Name]) -> Begun {
 }
 
 impl<D: Desk> Public<D> {
-    pub(super) async fn fetch(
-        &self,
-        visitor: Visitor,
-        key: &Key,
-        what: Fetch,
-        path: &[Name],
-        headers: &HeaderMap,
-        head: bool,
-    ) -> Response {
-        match self.fetched(visitor, key, what, path, headers, head).await {
-            Ok(response) => response,
-            Err(refusal) => refuse(refusal),
-        }
-    }
-
+    /// What is fetched, or begun by a grant.
+    ///
+    /// # Errors
+    /// Why nobody gets it; nothing has been said yet.
     pub(super) async fn fetched(
         &self,
         visitor: Visitor,
