@@ -68,17 +68,17 @@ impl<'a> View<'a> {
         Ok(get(self.reads, &keys::group(self.root, group))?)
     }
 
-    /// What an entry was at a point: its newest version up to it, live or a tombstone.
-    pub(crate) fn at(&self, entry: EntryId, point: Point) -> Result<Option<At>, Error> {
-        let (from, mut to) = keys::versions_until(self.root, entry, point);
+    /// Looks back through what an entry was, of all sides, from a point on, until `pick` gives something: at few versions first,
+    /// then a page at a time.
+    fn back<T>(&self, entry: EntryId, until: Point, mut pick: impl FnMut(At) -> Option<T>) -> Result<Option<T>, Error> {
+        let (from, mut to) = keys::versions_until(self.root, entry, until);
         let mut limit = FEW;
         loop {
             let page = self.reads.range_back(&from, &to, limit)?;
             let full = page.len() == limit;
             for (key, stored) in page {
-                let at = parse(&key, || decode(&key, stored))?;
-                if at.side == 0 {
-                    return Ok(Some(at));
+                if let Some(picked) = pick(parse(&key, || decode(&key, stored))?) {
+                    return Ok(Some(picked));
                 }
                 to = key;
             }
@@ -87,6 +87,11 @@ impl<'a> View<'a> {
             }
             limit = PAGE;
         }
+    }
+
+    /// What an entry was at a point: its newest version up to it, live or a tombstone.
+    pub(crate) fn at(&self, entry: EntryId, point: Point) -> Result<Option<At>, Error> {
+        self.back(entry, point, |at| (at.side == 0).then_some(at))
     }
 
     /// What an entry was at two points, the later one first: most often it takes one look.
@@ -116,34 +121,18 @@ impl<'a> View<'a> {
         Ok([newest, self.at(entry, earlier)?])
     }
 
-    /// Whether one of the versions that an entry was behind one point and up to another is like this; the newest are looked
-    /// at first, a page at a time.
+    /// Whether one of the versions that an entry was behind one point and up to another is like this.
     pub(crate) fn any_between(
         &self,
         entry: EntryId,
         (after, until): (Point, Point),
         is_one: impl Fn(&Version) -> bool,
     ) -> Result<bool, Error> {
-        let (from, mut to) = keys::versions_until(self.root, entry, until);
-        let mut limit = FEW;
-        loop {
-            let page = self.reads.range_back(&from, &to, limit)?;
-            let full = page.len() == limit;
-            for (key, stored) in page {
-                let at = parse(&key, || decode(&key, stored))?;
-                if at.point <= after {
-                    return Ok(false);
-                }
-                if at.side == 0 && is_one(&at.version) {
-                    return Ok(true);
-                }
-                to = key;
-            }
-            if !full {
-                return Ok(false);
-            }
-            limit = PAGE;
-        }
+        let found = self.back(entry, until, |at| match at {
+            at if at.point <= after => Some(false),
+            at => (at.side == 0 && is_one(&at.version)).then_some(true),
+        });
+        Ok(found?.unwrap_or(false))
     }
 
     /// One version.
